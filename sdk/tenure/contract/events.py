@@ -1,0 +1,105 @@
+"""Every durable change, as the stream carries it: gapless revisions, in order, within one history.
+
+A snapshot and the stream together rebuild the registry. `registered`, `role_changed` and `deregistered` are all
+`RoleChangedEvent`s: whoever follows roles needs to look at one type only.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """What all events share."""
+
+    revision: int
+    """The number of this event; the next one's is one more."""
+    at_ms: int
+    """Unix milliseconds at which the broker decided it."""
+
+
+class PreviousHolder(Struct, frozen=True, kw_only=True):
+    """Whose tenure ended last before this one began."""
+
+    service_name: str
+    instance_id: str
+    epoch: int
+
+
+class RoleChangedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="role_changed"):
+    """The role of a registration changed. `epoch` is that of the tenure which began or ended with it, else 0."""
+
+    registration_id: int
+    resource_id: str
+    service_name: str
+    instance_id: str
+    old_role: ServiceRole | None = None
+    """None for a registration that is new."""
+    new_role: ServiceRole | None = None
+    """None for a registration that is gone."""
+    epoch: int = 0
+    reason: ChangeReason
+    previous_holder: PreviousHolder | None = None
+    declined_epoch: int = 0
+    """With a resignation: the tenure left, whose vacancy this registration does not fill."""
+
+
+class RegisteredEvent(RoleChangedEvent, frozen=True, kw_only=True, omit_defaults=True, tag="registered"):
+    """A registration began; it carries what a replica needs to know of it."""
+
+    session: int
+    lease_ms: int
+    status: ServiceStatus
+    """What its session had reported by then."""
+    priority: int = 0
+    candidate: bool = False
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class DeregisteredEvent(RoleChangedEvent, frozen=True, kw_only=True, omit_defaults=True, tag="deregistered"):
+    """A registration ended, and with it the tenure it may have had."""
+
+
+class RegistrationUpdatedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="registration_updated"):
+    """A registration asked again, with other properties; its role did not change by this."""
+
+    registration_id: int
+    priority: int = 0
+    candidate: bool = False
+    declined_epoch: int = 0
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class SessionOpenedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="session_opened"):
+    """A client's session began; its public number is this event's revision."""
+
+    lease_ms: int
+    client: str = ""
+
+
+class SessionClosedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="session_closed"):
+    """A session ended; the events of its registrations came just before."""
+
+    session: int
+    reason: ChangeReason
+
+
+class StatusChangedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="status_changed"):
+    """A session reported another status."""
+
+    session: int
+    old_status: ServiceStatus
+    new_status: ServiceStatus
+
+
+type AnyEvent = (
+    RoleChangedEvent
+    | RegisteredEvent
+    | DeregisteredEvent
+    | RegistrationUpdatedEvent
+    | SessionOpenedEvent
+    | SessionClosedEvent
+    | StatusChangedEvent
+)

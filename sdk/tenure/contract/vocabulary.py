@@ -1,0 +1,60 @@
+"""The words both sides of the wire use for a state: roles, statuses, reasons, channels.
+
+Every member's value is what travels and what is stored, so renaming one is a protocol change.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ServiceRole(StrEnum):
+    """What a registration is for its resource."""
+
+    ACTIVE = "active"
+    STANDBY = "standby"
+
+
+class ServiceStatus(StrEnum):
+    """How well an instance says it is (reported with heartbeats), or `late` when its heartbeats are overdue."""
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+    DRAINING = "draining"
+    LATE = "late"  # the broker's observation, never a client's word
+
+    @property
+    def may_be_promoted(self) -> bool:
+        """Whether a standby in this status may fill a vacancy."""
+        return self in {ServiceStatus.HEALTHY, ServiceStatus.DEGRADED}
+
+
+class OnConflict(StrEnum):
+    """What a claim for a role that somebody else holds turns into."""
+
+    REJECT = "reject"
+    STANDBY = "standby"
+
+
+class ChangeReason(StrEnum):
+    """Why a role changed or a session ended."""
+
+    REGISTERED = "registered"  # joined, in whichever role
+    CLAIMED = "claimed"  # an existing registration asked for a vacant role
+    FAILOVER = "failover"  # promoted because the active was lost
+    SUCCESSION = "succession"  # promoted because the active left on purpose, or to fill a vacancy
+    RESIGNED = "resigned"  # the active stepped down on purpose
+    GIVEN_UP = "given_up"  # the active could not confirm its lease and stepped down
+    DEREGISTERED = "deregistered"
+    GOODBYE = "goodbye"  # the whole session left
+    EXPIRED = "expired"  # the lease ran out in silence
+    DIED = "died"  # the kernel reported the process's exit
+
+
+class Channel(StrEnum):
+    """What a connection is used for: each session has at most one current connection per channel."""
+
+    CONTROL = "control"  # heartbeats and statements about roles
+    REQUESTS = "requests"  # everything else
