@@ -1,7 +1,7 @@
 """The port a store fills. Its commit ends in exactly one of three ways: done, refused, or unknown.
 
-Nothing here assumes SQLite: a batch is plain data, and a store checks that its revisions follow on, so that a batch that
-is handed over twice cannot apply twice.
+Nothing here assumes SQLite: a batch is plain data, and a store checks that its revisions follow on, so that a batch
+that is handed over twice cannot apply twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class StoreError(Exception):
 
 
 class StoreRefusedError(StoreError):
-    """The commit did not happen, certainly: the store is as it was (disk full, a unique index, revisions that do not follow)."""
+    """The commit certainly did not happen, and the store is as it was (disk full, a unique index, a gap in revisions)."""
 
 
 class StoreFailedError(StoreError):

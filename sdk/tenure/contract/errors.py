@@ -33,7 +33,6 @@ from enum import StrEnum
 from typing import ClassVar, Self
 
 from msgspec import Struct
-
 from tenure.contract.views import Holder
 
 
@@ -127,8 +126,8 @@ class DuplicateInstanceError(RequestRefusedError):
     ) -> DuplicateInstanceError:
         """The registration exists under a session whose lease ends in `retry_after_ms` unless it is renewed."""
         return cls(
-            f"instance {service_name}/{instance_id} is already registered for {resource_id!r} by another session; if that "
-            f"is a previous run it ends within {retry_after_ms} ms, otherwise choose another instance id",
+            f"instance {service_name}/{instance_id} is already registered for {resource_id!r} by another session; if "
+            f"that is a previous run it ends within {retry_after_ms} ms, otherwise choose another instance id",
             retry_after_ms=retry_after_ms,
         )
 

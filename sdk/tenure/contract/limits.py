@@ -16,6 +16,7 @@ METADATA_ENTRIES_MAX: Final = 32
 METADATA_VALUE_BYTES_MAX: Final = 1_024
 BATCH_ITEMS_MAX: Final = 1_000  # one transaction stays in the low milliseconds
 PAGE_ITEMS_MAX: Final = 1_000  # one page of a read stays under a frame and a few milliseconds
+STANDBYS_LISTED_MAX: Final = 100  # beyond these nobody reads the order of succession, and a reply stays small
 GIVEN_UP_MAX: Final = 10_000  # at most one for each registration a session may hold
 SESSION_ID_BYTES_MIN: Final = 16  # it is a secret: 128 bits, as text
 SESSION_ID_BYTES_MAX: Final = 64

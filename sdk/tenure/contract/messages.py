@@ -1,13 +1,12 @@
 """Every message, one union per direction; docs/protocol.md explains each and tests/contract keeps their bytes.
 
-Structs are frozen and tagged by `type`; fields with defaults may be left out, unknown fields are ignored, so that either
-side may be the newer one within a protocol version. Names and ranges are checked by the broker, not by the types.
+Structs are frozen and tagged by `type`; fields with defaults may be left out, unknown fields are ignored, so that
+either side may be the newer one within a protocol version. Names and ranges are checked by the broker, not by the types.
 """
 
 from __future__ import annotations
 
 from msgspec import Struct, field
-
 from tenure.contract.errors import ErrorInfo
 from tenure.contract.events import AnyEvent
 from tenure.contract.limits import LEASE_MS_DEFAULT, PAGE_ITEMS_MAX
@@ -127,8 +126,8 @@ class ListRoles(Message, frozen=True, kw_only=True, omit_defaults=True, tag="lis
     """The resources a service has instances for, with who is active and who is next. Answer: `role_page`."""
 
     service_name: str
-    after: str = ""
-    """Only resources whose id sorts after this one."""
+    after: int = 0
+    """Only resources of registrations with a greater id."""
     limit: int = PAGE_ITEMS_MAX
 
 
@@ -272,11 +271,14 @@ class ServicePage(Message, frozen=True, kw_only=True, omit_defaults=True, tag="s
 
 
 class RolePage(Message, frozen=True, kw_only=True, omit_defaults=True, tag="role_page"):
-    """Resources by id. Ask again with `after` = `next_after` until that is None."""
+    """Resources, oldest registration first. Ask again with `after` = `next_after` until that is None.
+
+    A resource with several registrations may come again on a later page; the newer view counts.
+    """
 
     revision: int
     resources: tuple[ResourceView, ...]
-    next_after: str | None = None
+    next_after: int | None = None
 
 
 class Resource(Message, frozen=True, kw_only=True, omit_defaults=True, tag="resource"):

@@ -6,7 +6,6 @@ Views carry times as unix milliseconds for people's eyes; nothing is decided by 
 from __future__ import annotations
 
 from msgspec import Struct, field
-
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 
 
@@ -61,7 +60,9 @@ class ResourceView(Struct, frozen=True, kw_only=True):
     """The epoch of its newest tenure, ended or not; 0 if it never had one."""
     active: ServiceInstance | None
     standbys: tuple[ServiceInstance, ...]
-    """In the order in which they would succeed; those that may not at present come last."""
+    """The first 100 in the order in which they would succeed; those that may not at present come last."""
+    standby_count: int
+    """How many stand by in all."""
 
 
 class Presence(Struct, frozen=True, kw_only=True, array_like=True):

@@ -1,0 +1,310 @@
+"""One decision in the making: every step is absorbed by the state at once and remembered for the store.
+
+The steps are the only ways in which sessions, registrations and tenures begin, change and end. Each takes the next
+revision and leaves exactly one event; what ends a tenure comes before what begins the next one.
+"""
+
+from __future__ import annotations
+
+from msgspec import structs
+from tenure.contract.events import (
+    AnyEvent,
+    DeregisteredEvent,
+    PreviousHolder,
+    RegisteredEvent,
+    RegistrationUpdatedEvent,
+    RoleChangedEvent,
+    SessionClosedEvent,
+    SessionOpenedEvent,
+    StatusChangedEvent,
+)
+from tenure.contract.messages import Register, RoleStatement
+from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
+from tenure.domain.records import (
+    Change,
+    DropRegistration,
+    DropSession,
+    ForgetResource,
+    Instant,
+    PutRegistration,
+    PutSession,
+    PutTenure,
+    Registration,
+    Session,
+    Tenure,
+)
+from tenure.domain.state import InvariantError, Presence, State
+from tenure.domain.succession import successor
+
+_LOST = frozenset({ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.GIVEN_UP})
+
+
+def statement_of(registration: Registration) -> RoleStatement:
+    """What the registry says of a registration's role."""
+    return RoleStatement(
+        registration_id=registration.registration_id,
+        role=registration.role,
+        epoch=registration.epoch,
+        revision=registration.role_revision,
+    )
+
+
+class Draft:
+    """The changes and events of one decision, in order."""
+
+    __slots__ = ("abandoned_max", "changes", "events", "may_promote", "now", "revision", "state", "statements")
+
+    def __init__(self, state: State, revision: int, now: Instant, *, abandoned_max: int, may_promote: bool) -> None:
+        self.state = state
+        self.revision = revision
+        """The newest revision taken."""
+        self.now = now
+        self.abandoned_max = abandoned_max
+        self.may_promote = may_promote
+        """False while the store is known to be an old copy: vacancies stay."""
+        self.changes: list[Change] = []
+        self.events: list[AnyEvent] = []
+        self.statements: list[tuple[int, RoleStatement]] = []
+        """What to tell sessions that did not ask: their public number, and the statement."""
+
+    def open_session(self, session_id: str, identity: str, lease_ms: int, client: str) -> Presence:
+        """Begin a session whose lease runs from now."""
+        revision = self._next()
+        session = Session(
+            number=revision,
+            session_id=session_id,
+            identity=identity,
+            lease_ms=lease_ms,
+            status=ServiceStatus.STARTING,
+            client=client,
+            opened_ms=self.now.unix_ms,
+        )
+        self._put(PutSession(session))
+        self.events.append(
+            SessionOpenedEvent(revision=revision, at_ms=self.now.unix_ms, lease_ms=lease_ms, client=client)
+        )
+        presence = self.state.sessions[revision]
+        presence.last_heard_ms = self.now.now_ms
+        presence.expires_at_ms = self.now.now_ms + lease_ms
+        return presence
+
+    def change_status(self, presence: Presence, status: ServiceStatus) -> None:
+        """Take note of what a session reports of itself."""
+        before = presence.record
+        revision = self._next()
+        self._put(PutSession(structs.replace(before, status=status)))
+        presence.changed_revision = revision
+        self.events.append(
+            StatusChangedEvent(
+                revision=revision,
+                at_ms=self.now.unix_ms,
+                session=before.number,
+                old_status=before.status,
+                new_status=status,
+            )
+        )
+
+    def close_session(self, presence: Presence, reason: ChangeReason) -> None:
+        """End a session and its registrations, then fill the vacancies it leaves."""
+        vacated: list[str] = []
+        for number in list(presence.registrations):
+            registration = self.state.registrations[number]
+            self.end_registration(registration, reason)
+            if registration.role is ServiceRole.ACTIVE:
+                vacated.append(registration.resource_id)
+        revision = self._next()
+        number = presence.record.number
+        self._put(DropSession(number))
+        self.events.append(SessionClosedEvent(revision=revision, at_ms=self.now.unix_ms, session=number, reason=reason))
+        for resource_id in vacated:
+            self.fill(resource_id)
+
+    def begin_registration(
+        self, presence: Presence, request: Register, resource_id: str, role: ServiceRole, *, candidate: bool
+    ) -> Registration:
+        """Register an instance in a role; as the active one it begins a tenure in the same event."""
+        resource = self.state.resources.get(resource_id)
+        previous = None if resource is None else resource.tenure
+        revision = self._next()
+        registration = Registration(
+            registration_id=revision,
+            session=presence.record.number,
+            service_name=request.service_name,
+            instance_id=request.instance_id,
+            resource_id=resource_id,
+            role=role,
+            epoch=revision if role is ServiceRole.ACTIVE else 0,
+            role_revision=revision,
+            revision=revision,
+            since_ms=self.now.unix_ms,
+            priority=request.priority,
+            candidate=candidate,
+            metadata=request.metadata,
+        )
+        self._put(PutRegistration(registration))
+        if role is ServiceRole.ACTIVE:
+            self._begin_tenure(registration, previous)
+        self.events.append(
+            RegisteredEvent(
+                revision=revision,
+                at_ms=self.now.unix_ms,
+                registration_id=revision,
+                resource_id=resource_id,
+                service_name=request.service_name,
+                instance_id=request.instance_id,
+                new_role=role,
+                epoch=registration.epoch,
+                reason=ChangeReason.REGISTERED,
+                previous_holder=_holder_of(previous) if role is ServiceRole.ACTIVE else None,
+                session=registration.session,
+                lease_ms=presence.record.lease_ms,
+                status=presence.record.status,
+                priority=request.priority,
+                candidate=candidate,
+                metadata=request.metadata,
+            )
+        )
+        return registration
+
+    def update_registration(self, updated: Registration) -> Registration:
+        """Give a registration other properties than its role."""
+        revision = self._next()
+        updated = structs.replace(updated, revision=revision)
+        self._put(PutRegistration(updated))
+        self.events.append(
+            RegistrationUpdatedEvent(
+                revision=revision,
+                at_ms=self.now.unix_ms,
+                registration_id=updated.registration_id,
+                priority=updated.priority,
+                candidate=updated.candidate,
+                declined_epoch=updated.declined_epoch,
+                metadata=updated.metadata,
+            )
+        )
+        return updated
+
+    def promote(self, registration: Registration, reason: ChangeReason) -> Registration:
+        """Begin a tenure of a standby."""
+        previous = self.state.resources[registration.resource_id].tenure
+        revision = self._next()
+        promoted = structs.replace(
+            registration,
+            role=ServiceRole.ACTIVE,
+            epoch=revision,
+            role_revision=revision,
+            revision=revision,
+            since_ms=self.now.unix_ms,
+            declined_epoch=0,
+        )
+        self._put(PutRegistration(promoted))
+        self._begin_tenure(promoted, previous)
+        self._role_changed(registration, promoted, reason, _holder_of(previous))
+        self.statements.append((registration.session, statement_of(promoted)))
+        return promoted
+
+    def demote(self, registration: Registration, reason: ChangeReason, *, declined: bool) -> Registration:
+        """End a registration's tenure and let it stand by; `declined`: it does not want this vacancy either."""
+        revision = self._next()
+        self._end_tenure(registration, reason, revision)
+        demoted = structs.replace(
+            registration,
+            role=ServiceRole.STANDBY,
+            epoch=0,
+            role_revision=revision,
+            revision=revision,
+            since_ms=self.now.unix_ms,
+            declined_epoch=registration.epoch if declined else 0,
+        )
+        self._put(PutRegistration(demoted))
+        self._role_changed(registration, demoted, reason, None)
+        return demoted
+
+    def end_registration(self, registration: Registration, reason: ChangeReason) -> None:
+        """End a registration and the tenure it may be in."""
+        revision = self._next()
+        if registration.role is ServiceRole.ACTIVE:
+            self._end_tenure(registration, reason, revision)
+        self.state.sessions[registration.session].changed_revision = revision
+        self._put(DropRegistration(registration.registration_id))
+        self.events.append(
+            DeregisteredEvent(
+                revision=revision,
+                at_ms=self.now.unix_ms,
+                registration_id=registration.registration_id,
+                resource_id=registration.resource_id,
+                service_name=registration.service_name,
+                instance_id=registration.instance_id,
+                old_role=registration.role,
+                epoch=registration.epoch,
+                reason=reason,
+            )
+        )
+        while len(self.state.abandoned) > self.abandoned_max:
+            self._put(ForgetResource(next(iter(self.state.abandoned))))
+
+    def fill(self, resource_id: str) -> None:
+        """Promote the best standby if the resource is vacant and one may be promoted."""
+        resource = self.state.resources.get(resource_id)
+        if resource is None or resource.active is not None or not self.may_promote:
+            return
+        best = successor(self.state, resource, self.now.now_ms)
+        if best is not None:
+            was_lost = resource.tenure is not None and resource.tenure.end_reason in _LOST
+            self.promote(best, ChangeReason.FAILOVER if was_lost else ChangeReason.SUCCESSION)
+
+    def _begin_tenure(self, registration: Registration, previous: Tenure | None) -> None:
+        if previous is not None and previous.end_revision is None:
+            raise InvariantError(f"{registration.resource_id!r}: a tenure begins while {previous.epoch} goes on")
+        self._put(
+            PutTenure(
+                Tenure(
+                    epoch=registration.epoch,
+                    resource_id=registration.resource_id,
+                    service_name=registration.service_name,
+                    instance_id=registration.instance_id,
+                    began_ms=self.now.unix_ms,
+                )
+            )
+        )
+
+    def _end_tenure(self, registration: Registration, reason: ChangeReason, revision: int) -> None:
+        tenure = self.state.resources[registration.resource_id].tenure
+        if tenure is None or tenure.epoch != registration.epoch:
+            raise InvariantError(f"registration {registration.registration_id} is active without its tenure")
+        ended = structs.replace(tenure, ended_ms=self.now.unix_ms, end_revision=revision, end_reason=reason)
+        self._put(PutTenure(ended))
+
+    def _role_changed(
+        self, before: Registration, after: Registration, reason: ChangeReason, previous: PreviousHolder | None
+    ) -> None:
+        self.events.append(
+            RoleChangedEvent(
+                revision=after.revision,
+                at_ms=self.now.unix_ms,
+                registration_id=after.registration_id,
+                resource_id=after.resource_id,
+                service_name=after.service_name,
+                instance_id=after.instance_id,
+                old_role=before.role,
+                new_role=after.role,
+                epoch=max(before.epoch, after.epoch),
+                reason=reason,
+                previous_holder=previous,
+                declined_epoch=after.declined_epoch,
+            )
+        )
+
+    def _next(self) -> int:
+        self.revision += 1
+        return self.revision
+
+    def _put(self, change: Change) -> None:
+        self.state.absorb(change)
+        self.changes.append(change)
+
+
+def _holder_of(tenure: Tenure | None) -> PreviousHolder | None:
+    if tenure is None:
+        return None
+    return PreviousHolder(service_name=tenure.service_name, instance_id=tenure.instance_id, epoch=tenure.epoch)

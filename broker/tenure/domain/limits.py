@@ -1,0 +1,17 @@
+"""How large a registry may grow. The broker's configuration sets these; what the wire fixes is in the contract."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from tenure.contract.limits import GIVEN_UP_MAX
+
+
+class RegistryLimits(Struct, frozen=True, kw_only=True):
+    """Bounds on what is kept in memory, each refused with `limit_exceeded` or trimmed as its line says."""
+
+    sessions_max: int = 10_000
+    registrations_max: int = 2_000_000
+    registrations_per_session_max: int = GIVEN_UP_MAX
+    abandoned_resources_max: int = 100_000
+    """How many resources without registrations are remembered, so that a later standby fills their vacancy; the
+    longest abandoned is forgotten first."""

@@ -1,0 +1,210 @@
+"""The registry's memory: records and the indices over them. It changes only by absorbing a `Change`.
+
+Because decisions, start-up and replay all go through `absorb`, replaying the changes rebuilds the same state by
+construction. The invariant that a resource has at most one active registration is asserted where it could break.
+"""
+
+from __future__ import annotations
+
+from tenure.contract.vocabulary import ServiceRole, ServiceStatus
+from tenure.domain.records import (
+    Change,
+    DropRegistration,
+    DropSession,
+    ForgetResource,
+    PutRegistration,
+    PutSession,
+    PutTenure,
+    Registration,
+    Session,
+    StoredState,
+    Tenure,
+)
+from tenure.domain.rising import RisingIds
+
+type Key = tuple[str, str, str]
+"""Service name, instance id, resource id: what no two registrations share."""
+
+
+class InvariantError(AssertionError):
+    """A change would break what must always hold. It is a defect, never a client's doing."""
+
+
+class Presence:
+    """A living session: its durable record, what it holds, and the volatile facts about its heartbeats."""
+
+    __slots__ = ("changed_revision", "expires_at_ms", "heard", "last_heard_ms", "record", "registrations", "tenures")
+
+    def __init__(self, record: Session) -> None:
+        self.record = record
+        self.registrations: dict[int, None] = {}
+        """Registration ids in the order they came."""
+        self.tenures: dict[int, int] = {}
+        """Epoch → registration id of every tenure it is in."""
+        self.changed_revision = record.number
+        """The newest revision that touched the session or a registration of it."""
+        self.expires_at_ms = 0.0
+        self.last_heard_ms = 0.0
+        self.heard = False
+        """Whether a heartbeat has come since it was opened or loaded: until then it is not promoted."""
+
+    def lease_left_ms(self, now_ms: float) -> int:
+        """How long the broker waits for the next heartbeat, at least 0."""
+        return max(0, int(self.expires_at_ms - now_ms))
+
+    def status(self, now_ms: float) -> ServiceStatus:
+        """The status it reported, or `late` when its heartbeats are overdue by more than half the lease."""
+        if now_ms - self.last_heard_ms > self.record.lease_ms / 2:
+            return ServiceStatus.LATE
+        return self.record.status if self.heard else ServiceStatus.STARTING
+
+
+class Resource:
+    """Who is registered for a resource, and its newest tenure."""
+
+    __slots__ = ("active", "standbys", "tenure")
+
+    def __init__(self) -> None:
+        self.active: int | None = None
+        self.standbys: dict[int, None] = {}
+        self.tenure: Tenure | None = None
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch of its newest tenure, ended or not; 0 if it never had one."""
+        return 0 if self.tenure is None else self.tenure.epoch
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody is registered for it."""
+        return self.active is None and not self.standbys
+
+
+class State:
+    """All records of one history, and the indices that find them."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[int, Presence] = {}
+        self.session_numbers: dict[str, int] = {}
+        self.registrations: dict[int, Registration] = {}
+        self.keys: dict[Key, int] = {}
+        self.resources: dict[str, Resource] = {}
+        self.services: dict[str, RisingIds] = {}
+        """Registration ids by the service's name."""
+        self.registration_ids = RisingIds()
+        self.session_ids = RisingIds()
+        self.abandoned: dict[str, None] = {}
+        """Resources that had a tenure and have no registration, the longest abandoned first."""
+
+    def load(self, stored: StoredState) -> None:
+        """Take in what a store kept. The state must be empty."""
+        for session in sorted(stored.sessions, key=lambda session: session.number):
+            self.absorb(PutSession(session))
+        for tenure in stored.tenures:
+            self.absorb(PutTenure(tenure))
+        for registration in sorted(stored.registrations, key=lambda registration: registration.registration_id):
+            self.absorb(PutRegistration(registration))
+
+    def absorb(self, change: Change) -> None:
+        """Make a change true.
+
+        Raises:
+            InvariantError: It would leave a resource with two active registrations, or names what does not exist.
+        """
+        match change:
+            case PutRegistration(registration):
+                self._put_registration(registration)
+            case PutTenure(tenure):
+                self._put_tenure(tenure)
+            case DropRegistration(registration_id):
+                self._drop_registration(registration_id)
+            case PutSession(session):
+                self._put_session(session)
+            case DropSession(number):
+                self._drop_session(number)
+            case ForgetResource(resource_id):
+                del self.abandoned[resource_id]
+                del self.resources[resource_id]
+
+    def _put_session(self, session: Session) -> None:
+        presence = self.sessions.get(session.number)
+        if presence is None:
+            self.sessions[session.number] = Presence(session)
+            self.session_numbers[session.session_id] = session.number
+            self.session_ids.add(session.number)
+        else:
+            presence.record = session
+
+    def _drop_session(self, number: int) -> None:
+        presence = self.sessions.pop(number)
+        if presence.registrations:
+            raise InvariantError(f"session {number} ends with {len(presence.registrations)} registrations")
+        del self.session_numbers[presence.record.session_id]
+        self.session_ids.removed_one(self.sessions)
+
+    def _put_registration(self, registration: Registration) -> None:
+        number = registration.registration_id
+        before = self.registrations.get(number)
+        resource = self.resources.get(registration.resource_id)
+        if resource is None:
+            resource = self.resources[registration.resource_id] = Resource()
+        is_active = registration.role is ServiceRole.ACTIVE
+        if is_active and resource.active not in {None, number}:
+            raise InvariantError(f"{registration.resource_id!r} would have two actives: {resource.active} and {number}")
+        if before is None:
+            self._index(registration)
+        elif before.role is ServiceRole.ACTIVE:
+            resource.active = None
+            del self.sessions[before.session].tenures[before.epoch]
+        else:
+            resource.standbys.pop(number, None)
+        self.registrations[number] = registration
+        presence = self.sessions[registration.session]
+        presence.changed_revision = max(presence.changed_revision, registration.revision)
+        if is_active:
+            resource.active = number
+            presence.tenures[registration.epoch] = number
+        else:
+            resource.standbys[number] = None
+
+    def _index(self, registration: Registration) -> None:
+        number = registration.registration_id
+        key = (registration.service_name, registration.instance_id, registration.resource_id)
+        if key in self.keys:
+            raise InvariantError(f"{key} is registered twice")
+        self.keys[key] = number
+        self.registration_ids.add(number)
+        self.services.setdefault(registration.service_name, RisingIds()).add(number)
+        self.sessions[registration.session].registrations[number] = None
+        self.abandoned.pop(registration.resource_id, None)
+
+    def _drop_registration(self, number: int) -> None:
+        registration = self.registrations.pop(number)
+        del self.keys[registration.service_name, registration.instance_id, registration.resource_id]
+        self.registration_ids.removed_one(self.registrations)
+        service = self.services[registration.service_name]
+        service.removed_one(self.registrations)
+        if not service:
+            del self.services[registration.service_name]
+        presence = self.sessions[registration.session]
+        del presence.registrations[number]
+        resource = self.resources[registration.resource_id]
+        if registration.role is ServiceRole.ACTIVE:
+            resource.active = None
+            del presence.tenures[registration.epoch]
+        else:
+            del resource.standbys[number]
+        if resource.is_abandoned:
+            if resource.tenure is None:
+                del self.resources[registration.resource_id]
+            else:
+                self.abandoned[registration.resource_id] = None
+
+    def _put_tenure(self, tenure: Tenure) -> None:
+        resource = self.resources.get(tenure.resource_id)
+        if resource is None:
+            resource = self.resources[tenure.resource_id] = Resource()
+            self.abandoned[tenure.resource_id] = None
+        if tenure.epoch < resource.last_epoch:
+            raise InvariantError(f"{tenure.resource_id!r}: epoch {tenure.epoch} after {resource.last_epoch}")
+        resource.tenure = tenure

@@ -1,0 +1,49 @@
+"""Who would be next: eligibility and order, as pure functions of a resource and its sessions.
+
+A standby may be promoted while its session is alive and heard from, not late, and healthy or degraded; a plain standby
+fills only the vacancy of an active that was there, a candidate any; nobody the vacancy of a tenure it resigned from.
+Among those: healthy before degraded, then the higher priority, then whoever has stood by longest.
+"""
+
+from __future__ import annotations
+
+from tenure.contract.vocabulary import ServiceStatus
+from tenure.domain.records import Registration
+from tenure.domain.state import Resource, State
+
+
+def may_succeed(registration: Registration, resource: Resource, status: ServiceStatus) -> bool:
+    """Whether a standby in this status may fill the vacancy, or would if there were one."""
+    if not status.may_be_promoted:
+        return False
+    if resource.tenure is None:
+        return registration.candidate
+    return registration.declined_epoch != resource.tenure.epoch
+
+
+def successor(state: State, resource: Resource, now_ms: float) -> Registration | None:
+    """The standby to promote now, if any may be."""
+    best: Registration | None = None
+    best_rank: tuple[bool, int, int] | None = None
+    for number in resource.standbys:
+        registration = state.registrations[number]
+        status = state.sessions[registration.session].status(now_ms)
+        if may_succeed(registration, resource, status):
+            rank = _rank(registration, status)
+            if best_rank is None or rank < best_rank:
+                best, best_rank = registration, rank
+    return best
+
+
+def succession(state: State, resource: Resource, now_ms: float) -> list[Registration]:
+    """All standbys in the order in which they would succeed; those that may not at present come last."""
+
+    def order(registration: Registration) -> tuple[bool, bool, int, int]:
+        status = state.sessions[registration.session].status(now_ms)
+        return (not may_succeed(registration, resource, status), *_rank(registration, status))
+
+    return sorted((state.registrations[number] for number in resource.standbys), key=order)
+
+
+def _rank(registration: Registration, status: ServiceStatus) -> tuple[bool, int, int]:
+    return (status is not ServiceStatus.HEALTHY, -registration.priority, registration.role_revision)

@@ -1,0 +1,128 @@
+"""What a client may name and say: every check of a request's values that does not need the registry's state.
+
+Each failure is an `InvalidRequestError` or a `LimitExceededError` whose message names the field, the value's fault and
+the rule; values themselves are shown shortened, never in full.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tenure.contract.errors import InvalidRequestError, LimitExceededError, UnsupportedVersionError
+from tenure.contract.limits import (
+    BATCH_ITEMS_MAX,
+    CONNECTION_MAX,
+    GIVEN_UP_MAX,
+    LEASE_MS_MAX,
+    LEASE_MS_MIN,
+    METADATA_ENTRIES_MAX,
+    METADATA_VALUE_BYTES_MAX,
+    NAME_BYTES_MAX,
+    PRIORITY_MAX,
+    PRIORITY_MIN,
+    PROTOCOL_VERSION,
+    SESSION_ID_BYTES_MAX,
+    SESSION_ID_BYTES_MIN,
+)
+from tenure.contract.messages import Heartbeat, Hello, Register, RegisterMany
+from tenure.contract.vocabulary import ServiceStatus
+
+_NUMBER_MAX: Final = 2**63 - 1  # what SQLite and most languages keep in an integer
+
+
+def check_hello(hello: Hello) -> None:
+    """Check a hello's values.
+
+    Raises:
+        UnsupportedVersionError: The client speaks another version.
+        InvalidRequestError: A value is out of its range.
+    """
+    if hello.version != PROTOCOL_VERSION:
+        raise UnsupportedVersionError(
+            f"this broker speaks protocol version {PROTOCOL_VERSION}, the client {hello.version}; upgrade the older",
+            limit=PROTOCOL_VERSION,
+        )
+    if hello.session_id is not None:
+        _text("session_id", hello.session_id, SESSION_ID_BYTES_MIN, SESSION_ID_BYTES_MAX)
+    _text("client", hello.client, 0, NAME_BYTES_MAX)
+    _number("connection", hello.connection, 1, CONNECTION_MAX)
+    _number("lease_ms", hello.lease_ms, LEASE_MS_MIN, LEASE_MS_MAX)
+    _number("last_revision", hello.last_revision, 0, _NUMBER_MAX)
+
+
+def check_heartbeat(heartbeat: Heartbeat) -> None:
+    """Check a heartbeat's values.
+
+    Raises:
+        InvalidRequestError: A value is out of its range.
+        LimitExceededError: It gives up more tenures than a session can have had.
+    """
+    if heartbeat.status is ServiceStatus.LATE:
+        raise InvalidRequestError("status 'late' is the broker's observation; report another one")
+    _number("sequence", heartbeat.sequence, 1, _NUMBER_MAX)
+    _number("applied_revision", heartbeat.applied_revision, 0, _NUMBER_MAX)
+    _number("last_revision", heartbeat.last_revision, 0, _NUMBER_MAX)
+    if len(heartbeat.given_up) > GIVEN_UP_MAX:
+        raise LimitExceededError(f"a heartbeat names at most {GIVEN_UP_MAX} given-up epochs", limit=GIVEN_UP_MAX)
+
+
+def check_register(request: Register) -> None:
+    """Check a registration's values.
+
+    Raises:
+        InvalidRequestError: A name, the priority or the metadata is not allowed.
+        LimitExceededError: There is more metadata than is kept.
+    """
+    check_name("service_name", request.service_name)
+    check_name("instance_id", request.instance_id)
+    if request.resource_id is not None:
+        check_name("resource_id", request.resource_id)
+    _number("priority", request.priority, PRIORITY_MIN, PRIORITY_MAX)
+    if len(request.metadata) > METADATA_ENTRIES_MAX:
+        raise LimitExceededError(
+            f"metadata has {len(request.metadata)} entries; at most {METADATA_ENTRIES_MAX} are kept",
+            limit=METADATA_ENTRIES_MAX,
+        )
+    for key, value in request.metadata.items():
+        check_name("a metadata key", key)
+        _text(f"metadata {key!r}", value, 0, METADATA_VALUE_BYTES_MAX)
+
+
+def check_batch(request: RegisterMany) -> None:
+    """Check how many items a batch has; each item is checked on its own.
+
+    Raises:
+        InvalidRequestError: There is none.
+        LimitExceededError: There are more than 1,000.
+    """
+    if not request.items:
+        raise InvalidRequestError("register_many has no items; name at least one registration")
+    if len(request.items) > BATCH_ITEMS_MAX:
+        raise LimitExceededError(
+            f"register_many has {len(request.items)} items, at most {BATCH_ITEMS_MAX} go in one request; split it",
+            limit=BATCH_ITEMS_MAX,
+        )
+
+
+def check_name(field: str, value: str) -> None:
+    """Check a service's, an instance's or a resource's name.
+
+    Raises:
+        InvalidRequestError: It is empty, longer than 255 bytes, has control characters, or begins or ends with a space.
+    """
+    _text(field, value, 1, NAME_BYTES_MAX)
+    if value != value.strip():
+        raise InvalidRequestError(f"{field} {value!r} begins or ends with a space")
+
+
+def _text(field: str, value: str, bytes_min: int, bytes_max: int) -> None:
+    size = len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
+    if not bytes_min <= size <= bytes_max:
+        raise InvalidRequestError(f"{field} has {size} bytes; allowed are {bytes_min} to {bytes_max}")
+    if not value.isprintable():
+        raise InvalidRequestError(f"{field} {value[:40]!r} has characters that cannot be printed")
+
+
+def _number(field: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise InvalidRequestError(f"{field} is {value}; allowed are {least} to {most}")
