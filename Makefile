@@ -1,0 +1,87 @@
+# What can be done here; `make help` lists it. Everything runs in .venv, which scripts/setup-venv makes when it is needed.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+
+python := .venv/bin/python
+# More arguments for pytest: make test ARGS='-k failover'
+ARGS ?=
+# The role logic: whoever is active is decided here, so every branch is run.
+role_logic := broker/tenure/domain/*,sdk/tenure/sdk/session.py,sdk/tenure/sdk/session/*
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: venv-broker ## a broker, three processes, a kill: see a standby take over
+	@.venv/bin/tenure demo
+
+.PHONY: test
+test: venv-dev ## all tests (make test ARGS='-k failover' runs some)
+	@$(python) -m pytest $(ARGS)
+
+.PHONY: check
+check: lint types layers coverage ## what has to be green before a commit: lint, types, layers, tests with coverage
+
+.PHONY: lint
+lint: venv-dev ## ruff: rules and format
+	@echo '==> ruff'
+	@$(python) -m ruff check
+	@$(python) -m ruff format --check
+
+.PHONY: types
+types: venv-dev ## mypy and pyright, both strict
+	@echo '==> mypy'
+	@$(python) -m mypy
+	@echo '==> pyright'
+	@$(python) -m basedpyright
+
+.PHONY: layers
+layers: venv-dev ## import-linter: who may import whom
+	@echo '==> import-linter'
+	@.venv/bin/lint-imports --no-logo
+
+.PHONY: coverage
+coverage: venv-dev ## all tests, measured: 80 % overall, every branch of the role logic
+	@echo '==> pytest, with coverage'
+	@$(python) -m coverage erase
+	@$(python) -m coverage run -m pytest $(ARGS)
+	@$(python) -m coverage combine --quiet
+	@echo '==> coverage overall'
+	@$(python) -m coverage report
+	@echo '==> coverage of the role logic'
+	@$(python) -m coverage report --include='$(role_logic)' --fail-under=100
+
+.PHONY: bench
+bench: venv-dev ## latency through the SDK, a broker process and a durable file; fails at a p99 of 5 ms
+	@$(python) -m bench latency --check
+
+.PHONY: format
+format: venv-dev ## ruff, with what it can mend by itself
+	@$(python) -m ruff check --fix
+	@$(python) -m ruff format
+
+.PHONY: build
+build: venv-dev ## the wheel and the sdist, into dist/
+	@$(python) -m hatchling build
+
+.PHONY: constraints
+constraints: venv-dev ## pin what .venv holds (after a change of the dependencies)
+	@scripts/write-constraints
+
+.PHONY: upgrade
+upgrade: ## a new .venv with the newest versions allowed, pinned
+	@rm -rf .venv
+	@: >constraints.txt
+	@$(MAKE) --no-print-directory constraints
+
+.PHONY: clean
+clean: ## remove what the tools left behind; .venv stays
+	@rm -rf build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find broker sdk storage tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: venv-broker venv-dev
+venv-broker venv-dev: venv-%:
+	@scripts/setup-venv $*
