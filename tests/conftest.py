@@ -1,0 +1,15 @@
+"""What holds for every test: the surroundings say nothing to Tenure, and nothing depends on how fast the machine is."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# Configuration comes from TENURE_* too, and whoever develops Tenure may well have a broker of their own configured.
+for name in [name for name in os.environ if name.startswith("TENURE_")]:
+    del os.environ[name]
+
+# Hypothesis measures each example against a deadline by default, which on a busy machine fails for no reason.
+settings.register_profile("tenure", deadline=None, print_blob=True)
+settings.load_profile("tenure")
