@@ -1,0 +1,385 @@
+"""The broker without its sockets, clock and disk: frames and time go in, and what is to be done comes out in order.
+
+Decisions gather in memory while one batch is being committed. Nothing computed from a state leaves before that state is
+committed, but for heartbeat acknowledgements, which are computed from what is: `take_batch` hands out what to store,
+`committed` what may be sent and then published. This class is where that order is kept, and there is no other way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Struct
+from tenure.broker.connections import Connection, Connections, Route
+from tenure.broker.peers import Peer
+from tenure.contract import codec
+from tenure.contract.errors import (
+    ErrorCode,
+    ErrorInfo,
+    HelloRequiredError,
+    InvalidRequestError,
+    OverloadedError,
+    ProtocolError,
+    RequestRefusedError,
+    ShuttingDownError,
+)
+from tenure.contract.events import AnyEvent, SessionClosedEvent
+from tenure.contract.limits import PAGE_ITEMS_MAX, REQUEST_ID_BYTES_MAX
+from tenure.contract.messages import (
+    BrokerMessage,
+    ClientMessage,
+    Closing,
+    ErrorReply,
+    EventPage,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Message,
+    Progress,
+    ReadEvents,
+    Register,
+    RegisteredMany,
+    RegisterMany,
+    RoleStatement,
+    RoleStatements,
+    Welcome,
+)
+from tenure.contract.vocabulary import ChangeReason, Channel
+from tenure.domain.limits import RegistryLimits
+from tenure.domain.records import Batch, Change, Instant, StoredState
+from tenure.domain.registry import Decision, Origin, Registry
+
+_RETRY_AFTER_MS = 100
+
+
+class CoreLimits(Struct, frozen=True, kw_only=True):
+    """What the core bounds besides the registry itself."""
+
+    readers_max: int = 10_000
+    """Connections without a session that are remembered; beyond it the oldest has to say hello again."""
+    requests_in_flight_max: int = 1_000
+    """Requests one connection may have unanswered."""
+    queue_max: int = 20_000
+    """Decisions that wait for a commit; beyond it requests are refused with `overloaded`."""
+    expiries_max: int = 2_000
+    """Registrations ended by expiry in one go."""
+
+
+class Outgoing(Struct, frozen=True, gc=False):
+    """One message to one peer."""
+
+    route: Route
+    request_id: bytes
+    """Empty for what answers nothing."""
+    body: bytes
+
+
+class EventsRead(Struct, frozen=True, kw_only=True):
+    """A read of events that the store has to answer."""
+
+    connection: Connection
+    request_id: bytes
+    since: int
+    limit: int
+
+
+class Release(Struct, frozen=True, kw_only=True):
+    """What a commit sets free: send first, then publish."""
+
+    outgoing: list[Outgoing]
+    published: list[bytes]
+    events: tuple[AnyEvent, ...]
+    """What was published, for the log."""
+
+
+class _Pending:
+    """Decisions on their way to one commit, and the answers that wait for it."""
+
+    __slots__ = ("changes", "encoded", "events", "replies", "statements")
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.events: list[AnyEvent] = []
+        self.encoded: list[bytes] = []
+        self.replies: list[tuple[Connection, bytes, bytes]] = []
+        self.statements: dict[int, list[RoleStatement]] = {}
+
+
+class _EncodedEvents(Message, frozen=True, kw_only=True, tag="events"):
+    """`Events` with its events already encoded."""
+
+    history_id: str
+    events: list[msgspec.Raw]
+
+
+class BrokerCore:
+    """One broker's decisions, from its start to its end."""
+
+    def __init__(
+        self,
+        stored: StoredState,
+        now: Instant,
+        *,
+        registry_limits: RegistryLimits | None = None,
+        limits: CoreLimits | None = None,
+        events_endpoints: tuple[str, ...] = (),
+        broker: str = "",
+    ) -> None:
+        self.limits = limits or CoreLimits()
+        self.registry = Registry(stored, now, registry_limits)
+        self.connections = Connections(self.limits.readers_max)
+        self.outgoing: list[Outgoing] = []
+        """What may be sent now; the caller takes it."""
+        self.event_reads: list[EventsRead] = []
+        """What the store has to answer; the caller takes it and comes back with `events_page` or `refuse`."""
+        self.conflicts: list[tuple[Register, ErrorInfo]] = []
+        """Refused claims, for the log; the caller takes them."""
+        self.is_closing = False
+        self._events_endpoints = events_endpoints
+        self._broker = broker
+        self._gathering = _Pending()
+        self._in_flight: _Pending | None = None
+
+    # --- what comes in ------------------------------------------------------------------------------------------------
+
+    def receive(self, route: Route, frames: list[bytes], peer: Peer, now: Instant) -> ClientMessage | None:
+        """Take in one message; returns it if it was carried to the registry, for the shell's own book-keeping."""
+        if len(frames) != 2 or not 1 <= len(frames[0]) <= REQUEST_ID_BYTES_MAX:
+            return None
+        request_id, body = frames
+        connection = self.connections.get(route)
+        if connection is not None and connection.is_superseded:
+            return None
+        try:
+            request = codec.decode_client(body)
+        except ProtocolError as error:
+            self._refuse_unknown(route, request_id, InvalidRequestError(str(error)))
+            return None
+        if isinstance(request, Hello):
+            self._hello(route, request_id, request, peer, now)
+            return request
+        if connection is None:
+            self._refuse_unknown(
+                route, request_id, HelloRequiredError("say hello first: this broker does not know you")
+            )
+            return None
+        try:
+            self._check_load(connection, request)
+            if isinstance(request, ReadEvents):
+                self._read_events(connection, request_id, request)
+                return request
+            if isinstance(request, Heartbeat) and connection.channel is not Channel.CONTROL:
+                raise InvalidRequestError("heartbeats belong on the control channel")
+        except RequestRefusedError as refusal:
+            self._refuse_unknown(route, request_id, refusal)
+            return None
+        origin = Origin(session=connection.session, identity=connection.peer.identity)
+        self._record(self.registry.apply(request, origin, now), connection, request_id, request)
+        return request
+
+    def tick(self, now: Instant) -> None:
+        """End what has expired by now, a bounded number at a time."""
+        next_expiry_ms = self.registry.next_expiry_ms
+        if next_expiry_ms is not None and next_expiry_ms <= now.now_ms:
+            self._record(self.registry.expire(now, self.limits.expiries_max))
+
+    def end_session(self, session: int, reason: ChangeReason, now: Instant) -> None:
+        """End a session on proof that it does no more work."""
+        self._record(self.registry.end_session(session, reason, now))
+
+    # --- the store ----------------------------------------------------------------------------------------------------
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether decisions wait to be stored."""
+        return bool(self._gathering.events)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything decided is not yet stored and answered."""
+        return self._in_flight is not None or self.has_batch
+
+    def take_batch(self) -> Batch | None:
+        """What to store next; None while there is nothing, or while a batch is under way."""
+        if self._in_flight is not None or not self._gathering.events:
+            return None
+        pending = self._in_flight = self._gathering
+        self._gathering = _Pending()
+        return Batch(
+            first_revision=pending.events[0].revision,
+            changes=tuple(pending.changes),
+            events=tuple(pending.events),
+            encoded_events=tuple(pending.encoded),
+        )
+
+    def committed(self) -> Release:
+        """The batch under way is durable: what may be sent, and then published."""
+        pending = self._in_flight
+        assert pending is not None, "no batch is under way"
+        self._in_flight = None
+        self.registry.committed_revision = pending.events[-1].revision
+        outgoing: list[Outgoing] = []
+        for connection, request_id, body in pending.replies:
+            connection.in_flight -= 1
+            outgoing.append(Outgoing(connection.route, request_id, body))
+        for session, statements in pending.statements.items():
+            control = self.connections.current(session, Channel.CONTROL)
+            if control is not None:
+                push = RoleStatements(statements=tuple(statements))
+                outgoing.append(Outgoing(control.route, b"", codec.encode(push)))
+        for event in pending.events:
+            if isinstance(event, SessionClosedEvent):
+                self.connections.forget_session(event.session)
+        return Release(outgoing=outgoing, published=self._published(pending.encoded), events=tuple(pending.events))
+
+    def start_again(self, stored: StoredState, now: Instant, code: ErrorCode, why: str) -> None:
+        """The batch under way was not stored: drop it and every decision made since, and go on from what the store has.
+
+        Everyone who waits is told that the outcome of his request is unknown, and every connection says hello again,
+        because the numbers that the dropped decisions gave out will be given out again.
+        """
+        for pending in (self._in_flight, self._gathering):
+            if pending is not None:
+                info = ErrorInfo(code=code, message=f"{why}; the outcome is unknown, repeat the request")
+                body = codec.encode(ErrorReply(error=info))
+                for connection, request_id, _ in pending.replies:
+                    self.outgoing.append(Outgoing(connection.route, request_id, body))
+        self._in_flight = None
+        self._gathering = _Pending()
+        self.connections.forget_all()
+        self.event_reads.clear()
+        self.registry = Registry(stored, now, self.registry.limits)
+
+    # --- answers of the shell's own -----------------------------------------------------------------------------------
+
+    def events_page(self, read: EventsRead, events: tuple[AnyEvent, ...]) -> Outgoing:
+        """The answer to a read of events, computed from what the store has committed."""
+        read.connection.in_flight -= 1
+        revision = self.registry.committed_revision
+        page = EventPage(history_id=self.registry.history_id, events=events, revision=revision)
+        return Outgoing(read.connection.route, read.request_id, codec.encode(page))
+
+    def refuse_read(self, read: EventsRead, refusal: RequestRefusedError) -> Outgoing:
+        """The answer to a read of events that cannot be had."""
+        read.connection.in_flight -= 1
+        return Outgoing(read.connection.route, read.request_id, codec.encode(ErrorReply(error=refusal.info)))
+
+    def progress(self) -> bytes:
+        """How far the stream has come."""
+        return codec.encode(Progress(history_id=self.registry.history_id, revision=self.registry.committed_revision))
+
+    def close(self) -> list[Outgoing]:
+        """Take no more requests; what to tell every session."""
+        self.is_closing = True
+        body = codec.encode(Closing())
+        return [Outgoing(connection.route, b"", body) for connection in self.connections.controls()]
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _hello(self, route: Route, request_id: bytes, hello: Hello, peer: Peer, now: Instant) -> None:
+        if self.is_closing:
+            self._refuse_unknown(route, request_id, _shutting_down())
+            return
+        if hello.session_id is not None:
+            session = self.registry.state.session_numbers.get(hello.session_id)
+            if session is not None and self.connections.is_outdated(route, session, hello):
+                return
+        decision = self.registry.apply(hello, Origin(identity=peer.identity), now)
+        reply = decision.reply
+        if not isinstance(reply, Welcome):
+            assert isinstance(reply, ErrorReply), "a hello is answered with welcome or error"
+            connection = Connection(route, 0, hello.channel, hello.connection, peer)
+            self._record(decision, connection, request_id, hello)
+            return
+        welcome = msgspec.structs.replace(reply, events_endpoints=self._events_endpoints, broker=self._broker)
+        connection = self.connections.admit(route, reply.session, hello, peer)
+        self._record(msgspec.structs.replace(decision, reply=welcome), connection, request_id, hello)
+
+    def _check_load(self, connection: Connection, request: ClientMessage) -> None:
+        if self.is_closing and not isinstance(request, (Heartbeat, Goodbye)):
+            raise _shutting_down()
+        if isinstance(request, (Heartbeat, Goodbye)):
+            return
+        if connection.in_flight >= self.limits.requests_in_flight_max:
+            raise OverloadedError(
+                f"{connection.in_flight} requests of this connection are unanswered; wait for answers first",
+                retry_after_ms=_RETRY_AFTER_MS,
+            )
+        if len(self._gathering.replies) >= self.limits.queue_max:
+            raise OverloadedError(
+                f"{len(self._gathering.replies)} requests wait for the store; try again later",
+                retry_after_ms=_RETRY_AFTER_MS,
+            )
+
+    def _read_events(self, connection: Connection, request_id: bytes, request: ReadEvents) -> None:
+        if not 1 <= request.limit <= PAGE_ITEMS_MAX:
+            raise InvalidRequestError(f"limit is {request.limit}; a page has 1 to {PAGE_ITEMS_MAX} items")
+        if not 0 <= request.since <= self.registry.committed_revision:
+            raise InvalidRequestError(
+                f"since is {request.since}; this history has revisions 0 to {self.registry.committed_revision}"
+            )
+        connection.in_flight += 1
+        self.event_reads.append(
+            EventsRead(connection=connection, request_id=request_id, since=request.since, limit=request.limit)
+        )
+
+    def _record(
+        self,
+        decision: Decision,
+        connection: Connection | None = None,
+        request_id: bytes = b"",
+        request: ClientMessage | None = None,
+    ) -> None:
+        """File a decision: its changes for the next batch, its reply behind all it was computed from."""
+        pending = self._gathering
+        if decision.events:
+            pending.changes.extend(decision.changes)
+            pending.events.extend(decision.events)
+            pending.encoded.extend(map(codec.encode, decision.events))
+            for session, statement in decision.statements:
+                pending.statements.setdefault(session, []).append(statement)
+        reply = decision.reply
+        if connection is None or reply is None:
+            return
+        self._note_conflicts(request, reply)
+        body = codec.encode(reply)
+        if decision.is_immediate:
+            self.outgoing.append(Outgoing(connection.route, request_id, body))
+            return
+        if not pending.events:
+            if self._in_flight is None:
+                self.outgoing.append(Outgoing(connection.route, request_id, body))
+                return
+            pending = self._in_flight
+        connection.in_flight += 1
+        pending.replies.append((connection, request_id, body))
+
+    def _note_conflicts(self, request: ClientMessage | None, reply: BrokerMessage) -> None:
+        outcomes: Iterable[tuple[Register, ErrorInfo | None]] = ()
+        if isinstance(request, Register) and isinstance(reply, ErrorReply):
+            outcomes = [(request, reply.error)]
+        elif isinstance(request, RegisterMany) and isinstance(reply, RegisteredMany):
+            outcomes = zip(request.items, (result.error for result in reply.results), strict=True)
+        self.conflicts.extend(
+            (item, error) for item, error in outcomes if error is not None and error.code is ErrorCode.ROLE_CONFLICT
+        )
+
+    def _refuse_unknown(self, route: Route, request_id: bytes, refusal: RequestRefusedError) -> None:
+        """Refuse what was not even looked up in the registry, at once."""
+        self.outgoing.append(Outgoing(route, request_id, codec.encode(ErrorReply(error=refusal.info))))
+
+    def _published(self, encoded: list[bytes]) -> list[bytes]:
+        history_id = self.registry.history_id
+        return [
+            codec.encode(
+                _EncodedEvents(
+                    history_id=history_id, events=[msgspec.Raw(body) for body in encoded[at : at + PAGE_ITEMS_MAX]]
+                )
+            )
+            for at in range(0, len(encoded), PAGE_ITEMS_MAX)
+        ]
+
+
+def _shutting_down() -> ShuttingDownError:
+    return ShuttingDownError("the broker is shutting down; nothing was done, try again in a moment")

@@ -1,0 +1,357 @@
+"""The shell around the core: it moves frames, reads clocks and commits batches, and decides nothing about roles.
+
+One event loop. At most one round of waiting messages is taken in before leases are looked at, so that a flood cannot
+block failover; a loop that woke late holds the lease clock back by its lateness, so that its own stall costs nobody a
+role. One batch is committed while the next gathers; `_commit_one` is where store, then reply, then publish is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterable
+from time import perf_counter
+from typing import Final
+
+import structlog
+import zmq
+from tenure.broker.clock import LeaseClock
+from tenure.broker.config import Config
+from tenure.broker.connections import Connection
+from tenure.broker.core import BrokerCore, CoreLimits, EventsRead, Outgoing, Release
+from tenure.broker.logs import log_role_change, log_role_conflict
+from tenure.broker.proof import ExitWatch
+from tenure.broker.sockets import Publisher, Requests
+from tenure.contract.errors import ErrorCode, InternalError, RevisionCompactedError
+from tenure.contract.events import RoleChangedEvent, SessionClosedEvent
+from tenure.contract.limits import PROGRESS_INTERVAL_MS
+from tenure.contract.messages import Hello
+from tenure.contract.vocabulary import ChangeReason, Channel
+from tenure.domain.records import StoredState
+from tenure.domain.store import EventsCompactedError, Store, StoreError, StoreRefusedError
+
+_TICK_MS: Final = 100  # the longest time between two looks at the leases
+_TICK_MS_MIN: Final = 1
+_DRAIN_CHECK: Final = 16  # messages between two looks at how long a round has lasted
+_CLOSE_MS: Final = 700  # what a shutdown gives the commits under way, so that it ends within a second
+_LINGER_MS: Final = 100
+
+type _Context = zmq.Context[zmq.Socket[bytes]]
+
+
+class Broker:
+    """A running broker. `start` it, `wait` for it to fail, `stop` it."""
+
+    def __init__(self, config: Config, store: Store, stored: StoredState, clock: LeaseClock, version: str) -> None:
+        self.endpoints: tuple[str, ...] = ()
+        """Where requests are taken, wildcards resolved."""
+        self.events_endpoints: tuple[str, ...] = ()
+        """Where the stream is published, wildcards resolved."""
+        self._config = config
+        self._limits = config.limits
+        self._store = store
+        self._stored = stored
+        self._clock = clock
+        self._version = version
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.broker")
+        self._loop = asyncio.get_running_loop()
+        self._context: _Context = zmq.Context()
+        self._routers: list[Requests] = []
+        self._publisher = Publisher(self._context)
+        self._exits = ExitWatch(self._loop, self._process_exited)
+        self._work = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._reads = asyncio.Event()
+        self._failed: asyncio.Future[None] = self._loop.create_future()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._planned_ms = clock.now_ms()
+        self._has_fault = False
+        self._is_idle = False
+        self._core: BrokerCore
+
+    @classmethod
+    async def start(cls, config: Config, store: Store, *, clock: LeaseClock | None = None, version: str = "") -> Broker:
+        """Load the registry, bind the sockets and serve.
+
+        Raises:
+            StoreError: The store cannot be loaded.
+            zmq.ZMQError: An endpoint cannot be bound.
+        """
+        stored = await store.load()
+        broker = cls(config, store, stored, clock or LeaseClock(), version)
+        try:
+            broker._open()
+        except BaseException:
+            await broker.stop()
+            raise
+        return broker
+
+    async def wait(self) -> None:
+        """Wait until the broker fails; a broker that is stopped never returns from here.
+
+        Raises:
+            StoreError: The store failed so that the outcome of a commit is unknown: end this process, start anew.
+        """
+        await asyncio.shield(self._failed)
+
+    async def stop(self) -> None:
+        """Take no more requests, commit what was taken, tell the clients, and let go. Safe to repeat."""
+        if self._tasks:
+            self._send(self._core.close())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._settled(), _CLOSE_MS / 1_000)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._exits.forget_all()
+        for router in self._routers:
+            self._loop.remove_reader(router.fd)
+            router.close(_LINGER_MS)
+        self._routers.clear()
+        self._publisher.close(_LINGER_MS)
+        await self._loop.run_in_executor(None, self._context.term)
+
+    def statistics(self) -> dict[str, int]:
+        """Counts for tests and for people: sessions, registrations, connections, revisions, what was dropped."""
+        registry = self._core.registry
+        return {
+            "sessions": len(registry.state.sessions),
+            "registrations": len(registry.state.registrations),
+            "connections": len(self._core.connections),
+            "watched_processes": len(self._exits),
+            "revision": registry.revision,
+            "committed_revision": registry.committed_revision,
+            "dropped_messages": sum(router.dropped for router in self._routers),
+        }
+
+    # --- start --------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self.events_endpoints = tuple(map(self._publisher.bind, self._config.events_bind))
+        limits = self._limits
+        self._core = BrokerCore(
+            self._stored,
+            self._clock.instant(),
+            registry_limits=limits.registry(),
+            limits=CoreLimits(
+                readers_max=limits.connections_max,
+                requests_in_flight_max=limits.requests_in_flight_max,
+                queue_max=limits.queue_max,
+                expiries_max=limits.expiries_max,
+            ),
+            events_endpoints=self.events_endpoints,
+            broker=f"tenure {self._version}".strip(),
+        )
+        by_transport: dict[str, list[str]] = {}
+        for endpoint in self._config.bind:
+            by_transport.setdefault(endpoint.partition("://")[0], []).append(endpoint)
+        for index, endpoints in enumerate(by_transport.values()):
+            router = Requests(self._context, index, limits.frame_bytes_max, 2 * limits.requests_in_flight_max)
+            self._routers.append(router)
+            self.endpoints += tuple(map(router.bind, endpoints))
+        self._tasks = [
+            self._loop.create_task(self._guard(self._commit_forever())),
+            self._loop.create_task(self._guard(self._read_forever())),
+            self._loop.create_task(self._guard(self._tell_progress_forever())),
+        ]
+        for router in self._routers:
+            self._loop.add_reader(router.fd, self._drain, router)
+            self._loop.call_soon(self._drain, router)
+        self._planned_ms = self._clock.now_ms()
+        self._tick()
+
+    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+        """Run one of the broker's loops; if it ends by an error, the broker has failed."""
+        try:
+            await work
+        except Exception as error:
+            self._log.critical("broker.failed", exc_info=True)
+            if not self._failed.done():
+                self._failed.set_exception(error)
+
+    # --- messages in and out ------------------------------------------------------------------------------------------
+
+    def _drain(self, router: Requests) -> None:
+        """Take in one bounded round of messages, then look at the leases."""
+        if self._has_fault or not self._routers:
+            return
+        self._note_lateness()
+        core, clock = self._core, self._clock
+        taken = 0
+        ends_at = perf_counter() + self._limits.drain_ms / 1_000
+        for route, frames, peer in router.receive(core.connections, self._limits.drain_max):
+            try:
+                request = core.receive(route, frames, peer, clock.instant())
+            except Exception:
+                self._stop_deciding()
+                return
+            if isinstance(request, Hello):
+                self._watch_process(request, core.connections.get(route))
+            taken += 1
+            if taken % _DRAIN_CHECK == 0 and perf_counter() > ends_at:
+                break
+        if taken:
+            self._settle()
+        if router.is_readable:
+            self._loop.call_soon(self._drain, router)
+
+    def _settle(self) -> None:
+        """Do what the core has asked for since the last time."""
+        core = self._core
+        core.tick(self._clock.instant())
+        if core.outgoing:
+            outgoing, core.outgoing = core.outgoing, []
+            self._send(outgoing)
+        if core.conflicts:
+            conflicts, core.conflicts = core.conflicts, []
+            for request, error in conflicts:
+                log_role_conflict(self._log, request, error)
+        if core.has_batch:
+            self._work.set()
+        if core.event_reads:
+            self._reads.set()
+
+    def _send(self, messages: Iterable[Outgoing]) -> None:
+        for message in messages:
+            if not self._routers[message.route.socket].send(message):
+                self._core.connections.forget(message.route)
+        for router in self._routers:
+            if router.is_readable:  # sending consumes the descriptor's edge
+                self._loop.call_soon(self._drain, router)
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._note_lateness()
+        if not self._has_fault:
+            for router in self._routers:
+                if router.is_readable:
+                    self._drain(router)
+            try:
+                self._settle()
+            except Exception:
+                self._stop_deciding()
+        self._is_idle = not self._core.has_batch
+        if self._is_idle:
+            self._work.set()
+        now_ms = self._clock.now_ms()
+        next_expiry_ms = self._core.registry.next_expiry_ms
+        wait_ms = _TICK_MS if next_expiry_ms is None else min(_TICK_MS, next_expiry_ms - now_ms)
+        wait_ms = max(_TICK_MS_MIN, wait_ms)
+        self._planned_ms = now_ms + wait_ms
+        self._timer = self._loop.call_later(wait_ms / 1_000, self._tick)
+
+    def _note_lateness(self) -> None:
+        """Extend all leases by how much later than planned the loop woke: its stall was nobody's silence."""
+        late_ms = self._clock.now_ms() - self._planned_ms
+        if late_ms > self._limits.late_ms:
+            self._clock.hold_back(late_ms)
+            self._log.warning("loop.late", late_ms=round(late_ms, 1), hint="all leases were extended by as much")
+
+    # --- proof of death -----------------------------------------------------------------------------------------------
+
+    def _watch_process(self, hello: Hello, connection: Connection | None) -> None:
+        """A session's control channel says whose exit would be proof; without proof the lease decides."""
+        if connection is not None and connection.session and connection.channel is Channel.CONTROL:
+            self._exits.watch(connection.session, connection.peer, hello.process)
+
+    def _process_exited(self, session: int) -> None:
+        """The kernel reports the exit of a session's process: what it sent before is taken in first."""
+        for router in self._routers:
+            self._drain(router)
+        if self._has_fault:
+            return
+        self._core.end_session(session, ChangeReason.DIED, self._clock.instant())
+        self._settle()
+
+    # --- the store ----------------------------------------------------------------------------------------------------
+
+    async def _commit_forever(self) -> None:
+        while True:
+            if self._has_fault:
+                await self._start_again(ErrorCode.INTERNAL_ERROR, "the broker met a defect of its own")
+            if not await self._commit_one():
+                self._work.clear()
+                self._quiet.set()
+                if self._is_idle:
+                    self._is_idle = False
+                    await self._store.idle()
+                if not (self._core.has_batch or self._has_fault):
+                    await self._work.wait()
+
+    async def _commit_one(self) -> bool:
+        """Store one batch, then send its replies, then publish its events. False if there was none."""
+        batch = self._core.take_batch()
+        if batch is None:
+            return False
+        try:
+            await self._store.commit(batch)
+        except StoreRefusedError as refused:
+            self._log.error("commit.refused", reason=str(refused), events=len(batch.events))
+            await self._start_again(ErrorCode.STORAGE_UNAVAILABLE, f"the store refused the change ({refused})")
+            return True
+        release = self._core.committed()
+        self._send(release.outgoing)
+        for body in release.published:
+            self._publisher.publish(body)
+        self._take_note(release)
+        return True
+
+    def _take_note(self, release: Release) -> None:
+        for event in release.events:
+            if isinstance(event, RoleChangedEvent):
+                log_role_change(self._log, event)
+            elif isinstance(event, SessionClosedEvent):
+                self._exits.forget(event.session)
+
+    async def _start_again(self, code: ErrorCode, why: str) -> None:
+        """Drop what was decided and not stored, and go on from what the store has."""
+        stored = await self._store.load()
+        self._exits.forget_all()
+        self._core.start_again(stored, self._clock.instant(), code, why)
+        self._has_fault = False
+        self._settle()
+        for router in self._routers:
+            self._loop.call_soon(self._drain, router)
+
+    def _stop_deciding(self) -> None:
+        """A defect showed while deciding: the memory may be half changed, so nothing more is decided from it."""
+        self._log.critical("decision.failed", exc_info=True)
+        self._has_fault = True
+        self._work.set()
+
+    async def _read_forever(self) -> None:
+        while True:
+            self._reads.clear()
+            reads, self._core.event_reads = self._core.event_reads, []
+            for read in reads:
+                self._send([await self._read(read)])
+            if not self._core.event_reads:
+                await self._reads.wait()
+
+    async def _read(self, read: EventsRead) -> Outgoing:
+        try:
+            events = await self._store.read_events(read.since, read.limit)
+        except EventsCompactedError as gone:
+            refusal = RevisionCompactedError(f"{gone}; start again from a snapshot", revision=gone.first_revision)
+            return self._core.refuse_read(read, refusal)
+        except StoreError as error:
+            self._log.error("events.unreadable", exc_info=True)
+            return self._core.refuse_read(read, InternalError(f"the store could not be read: {error}"))
+        return self._core.events_page(read, events)
+
+    async def _tell_progress_forever(self) -> None:
+        while True:
+            self._publisher.publish(self._core.progress())
+            await asyncio.sleep(PROGRESS_INTERVAL_MS / 1_000)
+
+    async def _settled(self) -> None:
+        """Wait until every decision is stored and answered."""
+        while self._core.has_work:
+            self._quiet.clear()
+            self._work.set()
+            await self._quiet.wait()

@@ -1,0 +1,133 @@
+"""The broker's ZeroMQ sockets: one ROUTER per transport, because trust differs, and one PUB for the stream.
+
+Reading goes through the socket's file descriptor, which is edge-triggered: whoever was told of it reads until nothing is
+left, and looks again after sending. Sending never blocks: what a peer does not take is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+import zmq
+from tenure.broker.connections import Connections, Route
+from tenure.broker.core import Outgoing
+from tenure.broker.peers import NOBODY, Peer, parse_peer_address
+from tenure.contract.limits import REQUEST_ID_BYTES_MAX
+
+_HEARTBEAT_MS = 5_000  # ZMTP pings close connections whose peer is gone without a word
+_HANDSHAKE_MS = 3_000  # whoever connects and says nothing is dropped
+_FRAMES_MAX = 2  # request id and body, after the routing id
+_BACKLOG = 4_096
+_EVENTS_QUEUED_MAX = 100_000  # what one listener may be behind before it loses events and reads them from the store
+
+
+class Requests:
+    """One ROUTER, bound to the endpoints of one transport."""
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], index: int, frame_bytes_max: int, sends_max: int
+    ) -> None:
+        self.index = index
+        """Which of the broker's ROUTERs it is, as routes name it."""
+        self.dropped = 0
+        """Messages that a peer did not take, or that were not of the protocol's form."""
+        self._socket = context.socket(zmq.ROUTER)
+        _never_hang(self._socket)
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, frame_bytes_max)
+        self._socket.setsockopt(zmq.SNDHWM, sends_max)
+        self._socket.setsockopt(zmq.RCVHWM, sends_max)
+
+    @property
+    def fd(self) -> int:
+        """What to watch for reading."""
+        return int(self._socket.getsockopt(zmq.FD))
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether a message waits. Asking re-arms the descriptor's edge."""
+        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+    def bind(self, endpoint: str) -> str:
+        """Listen at an endpoint; returns it with wildcards resolved."""
+        self._socket.bind(endpoint)
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def receive(self, connections: Connections, most: int) -> Iterator[tuple[Route, list[bytes], Peer]]:
+        """Up to `most` waiting messages: where from, the frames, and whom the kernel vouches for."""
+        socket = self._socket
+        for _ in range(most):
+            try:
+                route = Route(self.index, socket.recv(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            known = connections.get(route)
+            frames: list[bytes] = []
+            peer = NOBODY if known is None else known.peer
+            while socket.getsockopt(zmq.RCVMORE):
+                if known is not None:
+                    frames.append(socket.recv())
+                    continue
+                frame = socket.recv(copy=False)
+                peer = _peer_of(frame)
+                frames.append(frame.bytes)
+            if len(frames) == _FRAMES_MAX and 1 <= len(frames[0]) <= REQUEST_ID_BYTES_MAX:
+                yield route, frames, peer
+            else:
+                self.dropped += 1
+
+    def send(self, message: Outgoing) -> bool:
+        """Send one message; False if the peer is gone."""
+        try:
+            self._socket.send_multipart((message.route.routing_id, message.request_id, message.body), zmq.NOBLOCK)
+        except zmq.Again:  # it does not read: it loses this one, and heartbeats tell it the rest
+            self.dropped += 1
+        except zmq.ZMQError as error:
+            self.dropped += 1
+            if error.errno != errno.EHOSTUNREACH:
+                raise
+            return False
+        return True
+
+    def close(self, linger_ms: int) -> None:
+        """Let go, giving what was sent `linger_ms` to leave."""
+        self._socket.close(linger_ms)
+
+
+class Publisher:
+    """The PUB of the stream."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self._socket = context.socket(zmq.PUB)
+        _never_hang(self._socket)
+        self._socket.setsockopt(zmq.SNDHWM, _EVENTS_QUEUED_MAX)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, 1_024)  # all a listener ever sends is a subscription
+
+    def bind(self, endpoint: str) -> str:
+        """Publish at an endpoint; returns it with wildcards resolved."""
+        self._socket.bind(endpoint)
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def publish(self, body: bytes) -> None:
+        """Send to every listener that can take it; never waits."""
+        self._socket.send(body, zmq.NOBLOCK)
+
+    def close(self, linger_ms: int) -> None:
+        """Let go, giving what was sent `linger_ms` to leave."""
+        self._socket.close(linger_ms)
+
+
+def _peer_of(frame: zmq.Frame) -> Peer:
+    try:
+        return parse_peer_address(str(frame.get("Peer-Address")))
+    except zmq.ZMQError:
+        return NOBODY
+
+
+def _never_hang(socket: zmq.Socket[bytes]) -> None:
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.BACKLOG, _BACKLOG)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_MS)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
