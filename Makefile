@@ -80,7 +80,7 @@ upgrade: ## a new .venv with the newest versions allowed, pinned
 .PHONY: clean
 clean: ## remove what the tools left behind; .venv stays
 	@rm -rf build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	@find broker sdk storage tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: venv-broker venv-dev
 venv-broker venv-dev: venv-%:
