@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
+
 from tenure.broker.connections import Connection, Connections, Route
 from tenure.broker.peers import Peer
 from tenure.contract import codec

@@ -17,9 +17,10 @@ import structlog
 import zmq
 from tenure.broker.clock import LeaseClock
 from tenure.broker.config import Config
+from tenure.broker.logs import log_role_change, log_role_conflict
+
 from tenure.broker.connections import Connection
 from tenure.broker.core import BrokerCore, CoreLimits, EventsRead, Outgoing, Release
-from tenure.broker.logs import log_role_change, log_role_conflict
 from tenure.broker.proof import ExitWatch
 from tenure.broker.sockets import Publisher, Requests
 from tenure.contract.errors import ErrorCode, InternalError, RevisionCompactedError

@@ -10,6 +10,7 @@ import errno
 from collections.abc import Iterator
 
 import zmq
+
 from tenure.broker.connections import Connections, Route
 from tenure.broker.core import Outgoing
 from tenure.broker.peers import NOBODY, Peer, parse_peer_address

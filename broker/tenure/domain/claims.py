@@ -7,6 +7,7 @@ A repeat of a request that was carried out finds its result and changes nothing.
 from __future__ import annotations
 
 from msgspec import structs
+
 from tenure.contract.errors import (
     DuplicateInstanceError,
     LimitExceededError,

@@ -7,6 +7,7 @@ revision and leaves exactly one event; what ends a tenure comes before what begi
 from __future__ import annotations
 
 from msgspec import structs
+
 from tenure.contract.events import (
     AnyEvent,
     DeregisteredEvent,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+
 from tenure.contract.limits import GIVEN_UP_MAX
 
 

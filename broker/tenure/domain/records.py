@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from msgspec import Struct, field
+
 from tenure.contract.events import AnyEvent
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 

@@ -11,6 +11,7 @@ A refusal is an `error` reply, and nothing has changed.
 from __future__ import annotations
 
 from msgspec import Struct, structs
+
 from tenure.contract.errors import (
     ForbiddenError,
     HelloRequiredError,

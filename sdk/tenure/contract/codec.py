@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+
 from tenure.contract.errors import ProtocolError
 from tenure.contract.events import AnyEvent
 from tenure.contract.messages import BrokerMessage, ClientMessage, Message, StreamMessage

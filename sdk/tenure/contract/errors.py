@@ -33,6 +33,7 @@ from enum import StrEnum
 from typing import ClassVar, Self
 
 from msgspec import Struct
+
 from tenure.contract.views import Holder
 
 

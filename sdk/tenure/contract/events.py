@@ -7,6 +7,7 @@ A snapshot and the stream together rebuild the registry. `registered`, `role_cha
 from __future__ import annotations
 
 from msgspec import Struct, field
+
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 
 

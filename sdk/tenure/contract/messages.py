@@ -7,6 +7,7 @@ either side may be the newer one within a protocol version. Names and ranges are
 from __future__ import annotations
 
 from msgspec import Struct, field
+
 from tenure.contract.errors import ErrorInfo
 from tenure.contract.events import AnyEvent
 from tenure.contract.limits import LEASE_MS_DEFAULT, PAGE_ITEMS_MAX

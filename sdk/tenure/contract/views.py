@@ -6,6 +6,7 @@ Views carry times as unix milliseconds for people's eyes; nothing is decided by 
 from __future__ import annotations
 
 from msgspec import Struct, field
+
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 
 
