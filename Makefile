@@ -8,7 +8,7 @@ python := .venv/bin/python
 # More arguments for pytest: make test ARGS='-k failover'
 ARGS ?=
 # The role logic: whoever is active is decided here, so every branch is run.
-role_logic := broker/tenure/domain/*,sdk/tenure/sdk/session.py,sdk/tenure/sdk/session/*
+role_logic := broker/tenure/domain/*,sdk/tenure/sdk/session.py,sdk/tenure/sdk/standing.py
 
 .PHONY: help
 help: ## this list
