@@ -16,6 +16,8 @@ _broker: Final[msgspec.msgpack.Decoder[BrokerMessage]] = msgspec.msgpack.Decoder
 _stream: Final[msgspec.msgpack.Decoder[StreamMessage]] = msgspec.msgpack.Decoder(StreamMessage)
 _event: Final[msgspec.msgpack.Decoder[AnyEvent]] = msgspec.msgpack.Decoder(AnyEvent)
 
+_REASON_CHARS_MAX: Final = 300  # a decoder may quote a value of any size, and the reason travels back
+
 
 def encode(message: Message | AnyEvent) -> bytes:
     """The bytes of a message or of an event."""
@@ -46,7 +48,7 @@ def _decode[T](decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
     try:
         return decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ProtocolError(f"not a message of this protocol: {error}") from error
+        raise ProtocolError(f"not a message of this protocol: {str(error)[:_REASON_CHARS_MAX]}") from error
 
 
 def to_builtins(value: object) -> Any:  # noqa: ANN401  (JSON-compatible data has no narrower type)

@@ -55,7 +55,7 @@ class RegisteredEvent(RoleChangedEvent, frozen=True, kw_only=True, omit_defaults
     """What its session had reported by then."""
     priority: int = 0
     candidate: bool = False
-    metadata: dict[str, str] = field(default_factory=dict[str, str])
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 class DeregisteredEvent(RoleChangedEvent, frozen=True, kw_only=True, omit_defaults=True, tag="deregistered"):
@@ -69,7 +69,7 @@ class RegistrationUpdatedEvent(Event, frozen=True, kw_only=True, omit_defaults=T
     priority: int = 0
     candidate: bool = False
     declined_epoch: int = 0
-    metadata: dict[str, str] = field(default_factory=dict[str, str])
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 class SessionOpenedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="session_opened"):

@@ -9,13 +9,15 @@ from typing import Final
 
 PROTOCOL_VERSION: Final = 1
 
-FRAME_BYTES_MAX: Final = 1_048_576  # a batch of 1,000 registrations with metadata fits; a flood of memory does not
+FRAME_BYTES_MAX: Final = 1_048_576  # from a client: a batch of 1,000 registrations fits; a flood of memory does not
+BROKER_FRAME_BYTES_MAX: Final = 8_388_608  # from a broker: 1,000 instances or events fit with all they may carry
 REQUEST_ID_BYTES_MAX: Final = 16  # room for a UUID
 NAME_BYTES_MAX: Final = 255  # as long as a file name, so that names may be used as one
 METADATA_ENTRIES_MAX: Final = 32
 METADATA_VALUE_BYTES_MAX: Final = 1_024
+METADATA_BYTES_MAX: Final = 4_096  # keys and values of one registration together: it is kept, and sent to every reader
 BATCH_ITEMS_MAX: Final = 1_000  # one transaction stays in the low milliseconds
-PAGE_ITEMS_MAX: Final = 1_000  # one page of a read stays under a frame and a few milliseconds
+PAGE_ITEMS_MAX: Final = 1_000  # one page of a read stays under a broker's frame and a few milliseconds
 STANDBYS_LISTED_MAX: Final = 100  # beyond these nobody reads the order of succession, and a reply stays small
 GIVEN_UP_MAX: Final = 10_000  # at most one for each registration a session may hold
 SESSION_ID_BYTES_MIN: Final = 16  # it is a secret: 128 bits, as text

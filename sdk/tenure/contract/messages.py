@@ -1,7 +1,7 @@
 """Every message, one union per direction; docs/protocol.md explains each and tests/contract keeps their bytes.
 
 Structs are frozen and tagged by `type`; fields with defaults may be left out, unknown fields are ignored, so that
-either side may be the newer one within a protocol version. Names and ranges are checked by the broker, not by the types.
+either side may be the newer one within a protocol version. Names and ranges are checked by the broker, not by types.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Register(Message, frozen=True, kw_only=True, omit_defaults=True, tag="regi
     on_conflict: OnConflict = OnConflict.REJECT
     priority: int = 0
     """The higher is promoted first."""
-    metadata: dict[str, str] = field(default_factory=dict[str, str])
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 class RegisterMany(Message, frozen=True, kw_only=True, omit_defaults=True, tag="register_many"):

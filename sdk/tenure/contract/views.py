@@ -39,7 +39,7 @@ class ServiceInstance(Struct, frozen=True, kw_only=True):
     candidate: bool = False
     declined_epoch: int = 0
     """The tenure it resigned from: it does not fill the vacancy that this tenure left. 0 for none."""
-    metadata: dict[str, str] = field(default_factory=dict[str, str])
+    metadata: dict[str, str] = field(default_factory=dict)
     session: int
     """The public number of its session (the revision that opened it)."""
     status: ServiceStatus
