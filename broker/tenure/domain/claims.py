@@ -32,7 +32,7 @@ def register(draft: Draft, presence: Presence, request: Register, limits: Regist
         RoleConflictError: It claims a role that somebody else holds.
         DuplicateInstanceError: Another living session has this instance.
         InvalidRequestError: A value is not allowed.
-        LimitExceededError: The session, the broker or the metadata is full.
+        LimitExceededError: The session, the resource, the broker or the metadata is full.
     """
     check_register(request)
     resource_id = request.resource_id or request.service_name
@@ -83,8 +83,8 @@ def deregister(draft: Draft, presence: Presence, request: Deregister) -> Deregis
 
 
 def _join(draft: Draft, presence: Presence, request: Register, resource_id: str, limits: RegistryLimits) -> int:
-    _check_room(draft, presence, limits)
     resource = draft.state.resources.get(resource_id)
+    _check_room(draft, presence, resource, limits)
     role = ServiceRole.ACTIVE if _is_granted(draft, presence, request, resource) else ServiceRole.STANDBY
     candidate = _is_candidate(request)
     return draft.begin_registration(presence, request, resource_id, role, candidate=candidate).registration_id
@@ -133,12 +133,18 @@ def _is_granted(draft: Draft, presence: Presence, request: Register, resource: R
     return not _is_candidate(request) or presence.status(draft.now.now_ms).may_be_promoted
 
 
-def _check_room(draft: Draft, presence: Presence, limits: RegistryLimits) -> None:
+def _check_room(draft: Draft, presence: Presence, resource: Resource | None, limits: RegistryLimits) -> None:
     if len(presence.registrations) >= limits.registrations_per_session_max:
         raise LimitExceededError(
             f"the session has {len(presence.registrations)} registrations, which is the limit "
             "(registrations_per_session_max); open another client or raise it",
             limit=limits.registrations_per_session_max,
+        )
+    if resource is not None and resource.registration_count >= limits.registrations_per_resource_max:
+        raise LimitExceededError(
+            f"the resource has {resource.registration_count} registrations, which is the limit "
+            "(registrations_per_resource_max); name another resource or raise it",
+            limit=limits.registrations_per_resource_max,
         )
     if len(draft.state.registrations) >= limits.registrations_max:
         raise LimitExceededError(

@@ -13,6 +13,9 @@ class RegistryLimits(Struct, frozen=True, kw_only=True):
     sessions_max: int = 10_000
     registrations_max: int = 2_000_000
     registrations_per_session_max: int = GIVEN_UP_MAX
+    registrations_per_resource_max: int = 10_000
+    """As many as there may be sessions. Choosing a successor looks at each standby of a resource, so that this bounds
+    how long one decision takes."""
     abandoned_resources_max: int = 100_000
     """How many resources without registrations are remembered, so that a later standby fills their vacancy; the
     longest abandoned is forgotten first."""

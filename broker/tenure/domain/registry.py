@@ -46,14 +46,15 @@ from tenure.contract.messages import (
     RoleStatement,
     Welcome,
 )
-from tenure.contract.vocabulary import ChangeReason
+from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tenure.domain import claims, reads
 from tenure.domain.draft import Draft, statement_of
 from tenure.domain.leases import Leases
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.records import Change, Instant, StoredState
 from tenure.domain.state import Presence, State
-from tenure.domain.validation import check_batch, check_heartbeat, check_hello
+from tenure.domain.succession import may_succeed
+from tenure.domain.validation import check_batch, check_heartbeat, check_hello, check_names
 
 
 class Origin(Struct, frozen=True, kw_only=True):
@@ -93,11 +94,10 @@ class Registry:
         """If not 0: a client saw this revision, which the store does not have. Nothing is granted any more."""
         self.state = State()
         self.state.load(stored)
-        self._leases = Leases()
         for presence in self.state.sessions.values():
             presence.last_heard_ms = now.now_ms
             presence.expires_at_ms = now.now_ms + presence.record.lease_ms
-            self._leases.add(presence)
+        self._leases = Leases(self.state.sessions)
 
     def apply(self, request: ClientMessage, origin: Origin, now: Instant) -> Decision:
         """Decide on a client's request. A refusal is a decision too, and changes nothing."""
@@ -112,7 +112,7 @@ class Registry:
         """End sessions whose lease has run out, until `registrations_max` registrations have ended or none is left."""
         draft = self._draft(now)
         ended = 0
-        while ended < registrations_max and (presence := self._leases.pop_ended(self.state.sessions, now.now_ms)):
+        while ended < registrations_max and (presence := self._leases.pop_ended(now.now_ms)):
             ended += 1 + len(presence.registrations)
             draft.close_session(presence, ChangeReason.EXPIRED)
         return self._conclude(draft, None)
@@ -154,10 +154,13 @@ class Registry:
             case Hello():
                 return self._hello(draft, request, origin)
             case ListServices():
+                check_names(service_name=request.service_name, resource_id=request.resource_id)
                 return reads.list_services(self.state, request, self.history_id, self.revision, now_ms)
             case ListRoles():
+                check_names(service_name=request.service_name)
                 return reads.list_roles(self.state, request, self.revision, now_ms)
             case GetResource():
+                check_names(resource_id=request.resource_id)
                 return reads.get_resource(self.state, request, self.revision, now_ms)
             case ListPresence():
                 return reads.list_presence(self.state, request, now_ms)
@@ -257,12 +260,24 @@ class Registry:
             number = presence.tenures.get(given_up.epoch)
             if number is not None:
                 registration = self.state.registrations[number]
-                draft.demote(registration, ChangeReason.GIVEN_UP, declined=given_up.declined)
+                reason = ChangeReason.RESIGNED if given_up.declined else ChangeReason.GIVEN_UP
+                draft.demote(registration, reason, declined=given_up.declined)
                 draft.fill(registration.resource_id)
         if heartbeat.status.may_be_promoted and not might_be_promoted:
-            for number in presence.registrations:
-                draft.fill(self.state.registrations[number].resource_id)
+            self._fill_with(draft, presence, heartbeat.status)
         return self._acknowledge(presence, heartbeat)
+
+    def _fill_with(self, draft: Draft, presence: Presence, status: ServiceStatus) -> None:
+        """Fill the vacancies that waited for this session to become fit.
+
+        Whoever else was fit has filled his already, so that only resources which one of its own standbys may succeed to
+        are looked at more closely: a session with many standbys costs no more than their number.
+        """
+        for number in presence.registrations:
+            registration = self.state.registrations[number]
+            resource = self.state.resources[registration.resource_id]
+            if resource.active is None and may_succeed(registration, resource, status):
+                draft.fill(registration.resource_id)
 
     def _acknowledge(self, presence: Presence, heartbeat: Heartbeat) -> HeartbeatAck:
         """What is true as committed and as decided. An epoch is the revision of its grant, so one comparison tells."""

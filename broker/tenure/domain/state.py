@@ -75,6 +75,11 @@ class Resource:
         return 0 if self.tenure is None else self.tenure.epoch
 
     @property
+    def registration_count(self) -> int:
+        """How many are registered for it, the active one included."""
+        return len(self.standbys) + (self.active is not None)
+
+    @property
     def is_abandoned(self) -> bool:
         """Whether nobody is registered for it."""
         return self.active is None and not self.standbys

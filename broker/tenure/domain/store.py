@@ -17,7 +17,7 @@ class StoreError(Exception):
 
 
 class StoreRefusedError(StoreError):
-    """The commit certainly did not happen, and the store is as it was (disk full, a unique index, a gap in revisions)."""
+    """The commit certainly did not happen; the store is as it was (disk full, a unique index, a gap in revisions)."""
 
 
 class StoreFailedError(StoreError):

@@ -15,6 +15,7 @@ from tenure.contract.limits import (
     GIVEN_UP_MAX,
     LEASE_MS_MAX,
     LEASE_MS_MIN,
+    METADATA_BYTES_MAX,
     METADATA_ENTRIES_MAX,
     METADATA_VALUE_BYTES_MAX,
     NAME_BYTES_MAX,
@@ -28,6 +29,7 @@ from tenure.contract.messages import Heartbeat, Hello, Register, RegisterMany
 from tenure.contract.vocabulary import ServiceStatus
 
 _NUMBER_MAX: Final = 2**63 - 1  # what SQLite and most languages keep in an integer
+_SHOWN_CHARS_MAX: Final = 40
 
 
 def check_hello(hello: Hello) -> None:
@@ -86,6 +88,11 @@ def check_register(request: Register) -> None:
     for key, value in request.metadata.items():
         check_name("a metadata key", key)
         _text(f"metadata {key!r}", value, 0, METADATA_VALUE_BYTES_MAX)
+    size = sum(_size(key) + _size(value) for key, value in request.metadata.items())
+    if size > METADATA_BYTES_MAX:
+        raise LimitExceededError(
+            f"metadata has {size} bytes in all; at most {METADATA_BYTES_MAX} are kept", limit=METADATA_BYTES_MAX
+        )
 
 
 def check_batch(request: RegisterMany) -> None:
@@ -104,6 +111,17 @@ def check_batch(request: RegisterMany) -> None:
         )
 
 
+def check_names(**names: str | None) -> None:
+    """Check the names that a question asks for, given by field; None stands for any.
+
+    Raises:
+        InvalidRequestError: One could not be the name of anything.
+    """
+    for field, name in names.items():
+        if name is not None:
+            check_name(field, name)
+
+
 def check_name(field: str, value: str) -> None:
     """Check a service's, an instance's or a resource's name.
 
@@ -112,15 +130,24 @@ def check_name(field: str, value: str) -> None:
     """
     _text(field, value, 1, NAME_BYTES_MAX)
     if value != value.strip():
-        raise InvalidRequestError(f"{field} {value!r} begins or ends with a space")
+        raise InvalidRequestError(f"{field} {_shortened(value)} begins or ends with a space")
 
 
 def _text(field: str, value: str, bytes_min: int, bytes_max: int) -> None:
-    size = len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
+    size = _size(value)
     if not bytes_min <= size <= bytes_max:
         raise InvalidRequestError(f"{field} has {size} bytes; allowed are {bytes_min} to {bytes_max}")
     if not value.isprintable():
-        raise InvalidRequestError(f"{field} {value[:40]!r} has characters that cannot be printed")
+        raise InvalidRequestError(f"{field} {_shortened(value)} has characters that cannot be printed")
+
+
+def _size(value: str) -> int:
+    """How many bytes it takes in UTF-8."""
+    return len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
+
+
+def _shortened(value: str) -> str:
+    return repr(value if len(value) <= _SHOWN_CHARS_MAX else value[:_SHOWN_CHARS_MAX] + "…")
 
 
 def _number(field: str, value: int, least: int, most: int) -> None:
