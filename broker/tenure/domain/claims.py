@@ -74,7 +74,7 @@ def deregister(draft: Draft, presence: Presence, request: Deregister) -> Deregis
         NotActiveError: It is in another tenure than the one named.
     """
     registration = _own(draft, presence, request.registration_id)
-    if registration.epoch != request.epoch:
+    if registration.role is ServiceRole.ACTIVE:
         _check_epoch(registration, request.epoch)
     draft.end_registration(registration, ChangeReason.DEREGISTERED)
     statement = RoleStatement(registration_id=registration.registration_id, role=None, revision=draft.revision)

@@ -103,7 +103,10 @@ class Resign(Message, frozen=True, kw_only=True, omit_defaults=True, tag="resign
 
 
 class Deregister(Message, frozen=True, kw_only=True, omit_defaults=True, tag="deregister"):
-    """End the registration, and the tenure of `epoch` with it (0: it is a standby). Answer: `deregistered`."""
+    """End the registration, and the tenure of `epoch` with it (0: it knows of none). Answer: `deregistered`.
+
+    `not_active` if it is in another tenure; a standby ends whatever epoch is named.
+    """
 
     registration_id: int
     epoch: int = 0
