@@ -21,6 +21,7 @@
     ├── RoleLostError                  the role was asked for and is not held (any longer)
     ├── BrokerUnavailableError         no broker answered at any endpoint
     ├── RequestTimeoutError            a request was sent and not answered: outcome unknown
+    ├── InvalidEndpointError           an endpoint that cannot be bound or connected to; a ValueError too
     └── ProtocolError                  the other side sent what the protocol does not allow
 
 Each exception carries its data and composes its message from it: what happened, why, what to do.
@@ -255,6 +256,15 @@ class RequestTimeoutError(TenureError):
         super().__init__(
             f"{request} was not answered within {waited_ms} ms: its outcome is unknown, it is safe to repeat"
         )
+
+
+class InvalidEndpointError(TenureError, ValueError):
+    """An endpoint that cannot be bound or connected to; the message says what to write instead."""
+
+    def __init__(self, endpoint: str, why: str) -> None:
+        self.endpoint = endpoint
+        self.why = why
+        super().__init__(f"endpoint {endpoint!r}: {why}")
 
 
 class ProtocolError(TenureError):
