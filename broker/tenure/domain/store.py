@@ -20,6 +20,10 @@ class StoreRefusedError(StoreError):
     """The commit certainly did not happen; the store is as it was (disk full, a unique index, a gap in revisions)."""
 
 
+class StoreInvariantError(StoreRefusedError):
+    """The batch breaks a rule that the registry should have kept (a second active): a defect, so raise an alarm."""
+
+
 class StoreFailedError(StoreError):
     """Whether the commit happened is unknown. The broker has to end; recovery at the next start decides."""
 
