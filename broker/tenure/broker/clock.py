@@ -2,8 +2,8 @@
 
 It advances by the smaller of what `CLOCK_BOOTTIME` and `CLOCK_MONOTONIC_RAW` advanced since it was last read, so that
 neither a suspended machine (which only the first counts) nor a clock slewed by time synchronisation (which only the
-first follows) ends a lease early. A loop that woke late has it stand still by its lateness. A slow clock makes a failover
-later; only a fast one could make two actives. Wall time is read for people's eyes alone.
+first follows) ends a lease early. A loop that woke late has it stand still by its lateness. A slow clock makes failover
+late, but only a fast one could make two actives. Wall time is read for people's eyes alone.
 """
 
 from __future__ import annotations
