@@ -21,6 +21,7 @@
     ├── RoleLostError                  the role was asked for and is not held (any longer)
     ├── BrokerUnavailableError         no broker answered at any endpoint
     ├── RequestTimeoutError            a request was sent and not answered: outcome unknown
+    ├── ClientClosedError              this client is closed, not open yet, or the copy that a fork made of it
     ├── InvalidEndpointError           an endpoint that cannot be bound or connected to; a ValueError too
     └── ProtocolError                  the other side sent what the protocol does not allow
 
@@ -256,6 +257,10 @@ class RequestTimeoutError(TenureError):
         super().__init__(
             f"{request} was not answered within {waited_ms} ms: its outcome is unknown, it is safe to repeat"
         )
+
+
+class ClientClosedError(TenureError):
+    """The client cannot be used (any longer); nothing was sent."""
 
 
 class InvalidEndpointError(TenureError, ValueError):

@@ -1,0 +1,43 @@
+"""What applications import: `ServiceClient`, `EventListener`, and the words and errors that go with them.
+
+Needs pyzmq, msgspec and structlog only.
+"""
+
+from __future__ import annotations
+
+from tenure.contract.errors import (
+    BrokerUnavailableError,
+    ClientClosedError,
+    DuplicateInstanceError,
+    ErrorCode,
+    InvalidEndpointError,
+    InvalidRequestError,
+    LimitExceededError,
+    NotActiveError,
+    NotFoundError,
+    RequestRefusedError,
+    RequestTimeoutError,
+    RoleConflictError,
+    RoleLostError,
+    SessionExpiredError,
+    StorageUnavailableError,
+    StoreRolledBackError,
+    TenureError,
+)
+from tenure.contract.events import (
+    AnyEvent,
+    DeregisteredEvent,
+    Event,
+    PreviousHolder,
+    RegisteredEvent,
+    RegistrationUpdatedEvent,
+    RoleChangedEvent,
+    SessionClosedEvent,
+    SessionOpenedEvent,
+    StatusChangedEvent,
+)
+from tenure.contract.messages import Register
+from tenure.contract.views import Holder, ResourceView, ServiceInstance
+from tenure.contract.vocabulary import ChangeReason, OnConflict, ServiceRole, ServiceStatus
+from tenure.sdk.client import ServiceClient, registration_request
+from tenure.sdk.registration import Registration, Tenure

@@ -1,0 +1,209 @@
+"""Being active as a scope: work that runs only while the role is held, and is cancelled before the lease ends.
+
+What this never does is leave the work running in silence: it is cancelled early enough to stop inside the lease, waited
+for, and reported if it takes longer than it may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Final, Protocol
+
+import structlog
+from msgspec import Struct
+
+from tenure.contract.errors import (
+    BrokerUnavailableError,
+    OverloadedError,
+    RequestTimeoutError,
+    RoleLostError,
+    SessionExpiredError,
+    ShuttingDownError,
+    StorageUnavailableError,
+    StoreRolledBackError,
+    TenureError,
+)
+from tenure.contract.vocabulary import OnConflict, ServiceRole
+from tenure.sdk.registration import Registration, Tenure, Work
+
+_AWAY: Final = (
+    BrokerUnavailableError,
+    OverloadedError,
+    RequestTimeoutError,
+    SessionExpiredError,
+    ShuttingDownError,
+    StorageUnavailableError,
+    StoreRolledBackError,
+)
+_PAUSE_MS: Final = 250  # between two tries to reach a broker that is away
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.sdk")
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """What an instance wants to be active for."""
+
+    service_name: str
+    instance_id: str
+    resource_id: str | None
+    priority: int
+    metadata: dict[str, str]
+
+
+class _Client(Protocol):
+    async def open(self) -> None: ...
+
+    async def register(
+        self,
+        service_name: str,
+        *,
+        instance_id: str | None = None,
+        resource_id: str | None = None,
+        role: ServiceRole = ServiceRole.STANDBY,
+        on_conflict: OnConflict = OnConflict.REJECT,
+        priority: int = 0,
+        metadata: dict[str, str] | None = None,
+    ) -> Registration: ...
+
+    def step_down(self, registration: Registration, why: str) -> None: ...
+
+
+async def stand_by(client: _Client, claim: Claim) -> Registration:
+    """Register as a candidate, or ask again.
+
+    Raises:
+        TenureError: As `ServiceClient.register`.
+    """
+    return await client.register(
+        claim.service_name,
+        instance_id=claim.instance_id,
+        resource_id=claim.resource_id,
+        role=ServiceRole.ACTIVE,
+        on_conflict=OnConflict.STANDBY,
+        priority=claim.priority,
+        metadata=claim.metadata,
+    )
+
+
+async def run_as_active[T](client: _Client, claim: Claim, work: Work[T], stop_budget_ms: float) -> T:
+    """Run work whenever the role is held, until the work itself ends; see `ServiceClient.run_as_active`."""
+    registration: Registration | None = None
+    try:
+        while True:
+            try:
+                await client.open()
+                registration = await stand_by(client, claim)
+                tenure = await registration.wait_active()
+            except _AWAY as away:
+                _log.warning("run_as_active.waiting", reason=str(away), service_name=claim.service_name)
+                await asyncio.sleep(_PAUSE_MS / 1_000)
+                continue
+            except RoleLostError:
+                continue
+            outcome = await _run_while_active(tenure, work, stop_budget_ms)
+            if outcome is not None:
+                return outcome.result()
+            client.step_down(registration, "its work was stopped before the lease could end")
+    finally:
+        if registration is not None and not registration.is_ended:
+            await _deregister(registration)
+
+
+async def _run_while_active[T](tenure: Tenure, work: Work[T], stop_budget_ms: float) -> asyncio.Task[T] | None:
+    """Run the work; the finished task, or None if the role was lost and the work was stopped for it."""
+
+    async def body() -> T:
+        return await work(tenure)
+
+    task = asyncio.create_task(body())
+    ending = asyncio.create_task(tenure.wait_ending(stop_budget_ms))
+    try:
+        await asyncio.wait([task, ending], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task
+        _log.warning("role.ending", resource_id=tenure.resource_id, epoch=tenure.epoch, left_ms=tenure.remaining_ms)
+        await _stop(task, tenure)
+        return None
+    finally:  # also if whoever waits for this was cancelled: the work never outlives it
+        ending.cancel()
+        if not task.done():
+            await _stop(task, tenure)
+
+
+async def _stop[T](task: asyncio.Task[T], tenure: Tenure) -> None:
+    """Cancel the work and wait until it has stopped, saying so if the tenure ends before it does."""
+    task.cancel()
+    over = asyncio.create_task(tenure.wait_ending(0))
+    try:
+        await asyncio.wait([task, over], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            _log.critical(
+                "work.outlives_role",
+                resource_id=tenure.resource_id,
+                epoch=tenure.epoch,
+                hint="the work did not stop when it was cancelled; it goes on without the role",
+            )
+            await asyncio.wait([task])
+    finally:
+        over.cancel()
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("work.failed_while_stopping", resource_id=tenure.resource_id, epoch=tenure.epoch, exc_info=error)
+
+
+async def _deregister(registration: Registration) -> None:
+    try:
+        await registration.deregister()
+    except TenureError as error:  # its tenure is over on this side; the broker hears it by the next heartbeat
+        _log.warning("deregister.unanswered", resource_id=registration.resource_id, reason=str(error))
+
+
+class ActiveScope:
+    """The block of `async with client.active(...) as tenure`. It can be entered once."""
+
+    def __init__(self, client: _Client, claim: Claim, stop_budget_ms: float) -> None:
+        self._client = client
+        self._claim = claim
+        self._stop_budget_ms = stop_budget_ms
+        self._tenure: Tenure | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._is_lost = False
+        self._cancelling = 0
+
+    async def __aenter__(self) -> Tenure:
+        """Wait for the role, and watch it from then on."""
+        registration = await stand_by(self._client, self._claim)
+        try:
+            self._tenure = await registration.wait_active()
+        except BaseException:
+            await _deregister(registration)
+            raise
+        task = asyncio.current_task()
+        assert task is not None, "a block runs in a task"
+        self._cancelling = task.cancelling()
+        self._watch = asyncio.create_task(self._cancel_before_end(self._tenure, task))
+        return self._tenure
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop watching and end the registration.
+
+        Raises:
+            RoleLostError: The block was cancelled because the role was about to be lost.
+        """
+        assert self._tenure is not None
+        assert self._watch is not None
+        self._watch.cancel()
+        lost = self._tenure.registration.role_lost(self._tenure.epoch) if self._is_lost else None
+        task = asyncio.current_task()
+        was_cancelled_by_us = self._is_lost and task is not None and task.uncancel() <= self._cancelling
+        await _deregister(self._tenure.registration)
+        if lost is not None and was_cancelled_by_us and isinstance(error, asyncio.CancelledError):
+            raise lost from error
+
+    async def _cancel_before_end(self, tenure: Tenure, task: asyncio.Task[object]) -> None:
+        await tenure.wait_ending(self._stop_budget_ms)
+        self._is_lost = True
+        _log.warning("role.ending", resource_id=tenure.resource_id, epoch=tenure.epoch, left_ms=tenure.remaining_ms)
+        task.cancel()

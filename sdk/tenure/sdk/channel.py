@@ -1,0 +1,130 @@
+"""A request channel on the application's own event loop: no thread hop between a request and its answer.
+
+The shell of `tenure.sdk.requests`: it watches the socket's descriptor, which is edge-triggered, so it reads until
+nothing is left and looks again after each send. Endpoints are tried in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import cycle
+from time import monotonic
+from typing import Final
+
+import zmq
+
+from tenure.contract.errors import TenureError
+from tenure.contract.messages import BrokerMessage, ClientMessage, Hello, Welcome
+from tenure.sdk.requests import RequestsCore
+from tenure.sdk.sockets import Context, Socket, connect_dealer, receive_waiting, try_send
+
+_WRITABLE_POLL_MS: Final = 10  # how soon a connection that could not take a message is tried again
+
+
+class RequestChannel:
+    """Sends requests and returns answers; one per client and event loop."""
+
+    def __init__(self, context: Context, endpoints: tuple[str, ...], hello: Callable[[], Hello]) -> None:
+        self.endpoint = endpoints[0]
+        """The endpoint in use, or tried last."""
+        self._context = context
+        self._turns = cycle(endpoints)
+        self._core = RequestsCore(hello, endpoints)
+        self._futures: dict[bytes, asyncio.Future[BrokerMessage]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._socket: Socket | None = None
+        self._fd = -1
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_blocked = False
+
+    @property
+    def welcome(self) -> Welcome | None:
+        """What the broker said on the newest connection; None before the first request was answered."""
+        return self._core.welcome
+
+    async def request(self, message: ClientMessage, timeout_ms: float) -> BrokerMessage:
+        """Send a request and wait for its answer, over as many connections as that takes.
+
+        Raises:
+            RequestRefusedError: The broker refused it.
+            RequestTimeoutError: It was sent and not answered in time; whether it was carried out is unknown.
+            BrokerUnavailableError: It was never sent; it was certainly not carried out.
+            asyncio.CancelledError: As for a time-out, the outcome is unknown unless it was never sent.
+        """
+        request_id = self._core.submit(message, _now_ms(), timeout_ms)
+        future = self._futures[request_id] = self._loop.create_future()
+        try:
+            self._turn()
+            return await future
+        finally:
+            del self._futures[request_id]
+            self._core.withdraw(request_id)
+
+    def close(self, error: TenureError) -> None:
+        """Let go of the connection; whoever still waits gets `error`. Safe to repeat."""
+        self._core.fail_all(error)
+        self._deliver()
+        self._disconnect()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _turn(self) -> None:
+        """Let the core have time, carry out what it asks for, and come back when it next needs to be asked."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._core.advance(_now_ms()):
+            self._reconnect()
+        self._is_blocked = False
+        socket = self._socket
+        if socket is not None:
+            self._take_in(socket)
+            for request_id, body in self._core.sendable(_now_ms()):
+                if self._is_blocked or not try_send(socket, request_id, body):
+                    self._is_blocked = True
+                    self._core.unsent(request_id)
+            if int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # sending consumes the descriptor's edge
+                self._loop.call_soon(self._readable)
+        self._deliver()
+        wait_ms = self._core.next_wake_ms(_now_ms())
+        if wait_ms is not None:
+            wait_ms = min(wait_ms, _WRITABLE_POLL_MS) if self._is_blocked else wait_ms
+            self._timer = self._loop.call_later(wait_ms / 1_000, self._turn)
+
+    def _readable(self) -> None:
+        if self._socket is not None:
+            self._turn()
+
+    def _take_in(self, socket: Socket) -> None:
+        for request_id, message in receive_waiting(socket):
+            self._core.receive(request_id, message, _now_ms())
+
+    def _deliver(self) -> None:
+        outcomes, self._core.outcomes = self._core.outcomes, []
+        for request_id, outcome in outcomes:
+            future = self._futures.get(request_id)
+            if future is None or future.done():
+                continue
+            if isinstance(outcome, TenureError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+    def _reconnect(self) -> None:
+        self._disconnect()
+        self.endpoint = next(self._turns)
+        self._socket = connect_dealer(self._context, self.endpoint)
+        self._fd = int(self._socket.getsockopt(zmq.FD))
+        self._loop.add_reader(self._fd, self._readable)
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._loop.remove_reader(self._fd)
+            self._socket.close(0)
+            self._socket = None
+
+
+def _now_ms() -> float:
+    return monotonic() * 1_000

@@ -1,0 +1,411 @@
+"""The client an application uses: a session with the broker, its registrations, and questions about others'.
+
+The lease is kept by a thread of its own; requests are answered on the application's event loop. What ends a tenure
+marks it as left before anything is sent, so a lost answer can never leave a role believed that the broker has given away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Final, Literal, Self
+from weakref import WeakSet
+
+import zmq
+
+from tenure.contract.errors import (
+    ClientClosedError,
+    DuplicateInstanceError,
+    RequestRefusedError,
+    TenureError,
+    refusal_from,
+)
+from tenure.contract.limits import LEASE_MS_DEFAULT
+from tenure.contract.messages import Register
+from tenure.contract.views import ResourceView, ServiceInstance
+from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
+from tenure.sdk import queries
+from tenure.sdk.active import ActiveScope, Claim, run_as_active
+from tenure.sdk.connection import SessionConnection
+from tenure.sdk.endpoints import resolve_endpoints
+from tenure.sdk.process import own_process
+from tenure.sdk.registration import Registration, Work
+from tenure.sdk.sockets import Context
+
+TIMEOUT_MS_DEFAULT: Final = 10_000
+"""How long a request is repeated before it fails."""
+_GHOST_RETRY_MS: Final = 50
+_GHOST_MARGIN_MS: Final = 500  # what an expiry may take beyond the lease that `retry_after_ms` counted
+
+type RoleName = ServiceRole | Literal["active", "standby"]
+type OnConflictName = OnConflict | Literal["reject", "standby"]
+type StatusName = ServiceStatus | Literal["starting", "healthy", "degraded", "unhealthy", "draining"]
+
+
+class ServiceClient:
+    """A session with a Tenure broker.
+
+    ```python
+    async with ServiceClient() as client:
+        gateway = await client.register("order-gateway", resource_id="account-42", role="active")
+        gateway.ensure_active()
+    ```
+
+    Without endpoints it uses `TENURE_ENDPOINT` (several: comma separated), else the default ones of this machine; they
+    are tried in turn. Leaving the block says goodbye: its registrations end, and others are promoted at once.
+    """
+
+    def __init__(
+        self,
+        *endpoints: str,
+        lease_ms: int = LEASE_MS_DEFAULT,
+        timeout_ms: float = TIMEOUT_MS_DEFAULT,
+        status: StatusName = ServiceStatus.HEALTHY,
+        exit_is_proof: bool = True,
+    ) -> None:
+        """Prepare a client; nothing is connected yet.
+
+        Args:
+            endpoints: Where the broker takes requests, such as `tcp://host:7400` or `ipc:///run/tenure/broker.ipc`.
+            lease_ms: How long the broker waits for a heartbeat before it gives this client's roles away: 200 to
+                600,000 milliseconds, fixed for the session.
+            timeout_ms: How long a request is repeated before it fails, in milliseconds.
+            status: What to report with heartbeats until `set_status`.
+            exit_is_proof: Whether this process's exit proves that its work has stopped, so that a broker on the same
+                machine may promote another at once. Set it to False if processes of your own go on with the work.
+
+        Raises:
+            InvalidEndpointError: An endpoint is not of a form that can be connected to.
+        """
+        self.endpoints = resolve_endpoints(endpoints, os.environ, os.getuid())
+        """The endpoints that are tried in turn."""
+        self._lease_ms = lease_ms
+        self._timeout_ms = timeout_ms
+        self._status = ServiceStatus(status)
+        self._exit_is_proof = exit_is_proof
+        self._context: Context | None = None
+        self._session: SessionConnection | None = None
+        _clients.add(self)
+
+    # --- the session --------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Open a session, as `open`."""
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Say goodbye, as `close`."""
+        await self.close()
+
+    async def open(self) -> None:
+        """Connect, open a session and wait for the first answered heartbeat. Does nothing if one is open.
+
+        Raises:
+            BrokerUnavailableError: No broker answered at any endpoint in time.
+            RequestRefusedError: The broker refused the session.
+        """
+        if self._session is not None and not self._session.has_ended:
+            return
+        await self.close()
+        self._context = zmq.Context()
+        self._session = SessionConnection(
+            self._context,
+            self.endpoints,
+            lease_ms=self._lease_ms,
+            status=self._status,
+            process=own_process() if self._exit_is_proof else None,
+            timeout_ms=self._timeout_ms,
+        )
+        try:
+            await self._session.open(self._timeout_ms)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Stop being active for everything, tell the broker, and let go of the connection. Safe to repeat.
+
+        Call it when the work of all roles has stopped: others are promoted at once.
+        """
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+        context, self._context = self._context, None
+        if context is not None:
+            context.term()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker is answering heartbeats at present."""
+        return self._session is not None and self._session.is_connected
+
+    @property
+    def error(self) -> TenureError | None:
+        """Why the session has ended by itself, such as `SessionExpiredError`; None while it lives."""
+        return None if self._session is None else self._session.error
+
+    async def wait_connected(self) -> None:
+        """Wait until heartbeats are being answered.
+
+        Raises:
+            TenureError: The session has ended; the error says why. `open` begins another one.
+        """
+        await self._living().wait_connected()
+
+    def set_status(self, status: StatusName) -> None:
+        """Report this status with every heartbeat from the next one on; only fit standbys (healthy, degraded) are promoted.
+
+        Raises:
+            ValueError: It is not one of starting, healthy, degraded, unhealthy, draining.
+        """
+        reported = ServiceStatus(status)
+        if reported is ServiceStatus.LATE:
+            raise ValueError("'late' is what a broker observes; report one of the other statuses")
+        self._status = reported
+        if self._session is not None:
+            self._session.set_status(reported)
+
+    # --- registrations ------------------------------------------------------------------------------------------------
+
+    async def register(
+        self,
+        service_name: str,
+        *,
+        instance_id: str | None = None,
+        resource_id: str | None = None,
+        role: RoleName = ServiceRole.STANDBY,
+        on_conflict: OnConflictName = OnConflict.REJECT,
+        priority: int = 0,
+        metadata: Mapping[str, str] | None = None,
+        wait_for_ghost: bool = True,
+    ) -> Registration:
+        """Declare an instance and its role for a resource.
+
+        Args:
+            service_name: The name of what runs, 1 to 255 bytes.
+            instance_id: The name of this process of it; by default host name and process id.
+            resource_id: What exactly one instance may be active for; by default the service's name.
+            role: `active` claims the role; `standby` waits to be promoted when an active is lost.
+            on_conflict: What a claim becomes when somebody else is active: `reject` raises, `standby` makes this
+                instance a candidate, which fills any vacancy.
+            priority: The higher is promoted first.
+            metadata: Up to 32 entries that readers see.
+            wait_for_ghost: Whether to wait for the lease of a previous run of the same instance to end.
+
+        Raises:
+            RoleConflictError: Somebody else is active; `holder` says who. Nothing was registered.
+            DuplicateInstanceError: Another living session has this instance.
+            InvalidRequestError: A name or value is not allowed.
+            LimitExceededError: A limit of the broker is reached.
+            SessionExpiredError: The broker has ended the session; `open` begins another one.
+            BrokerUnavailableError: No broker could be reached in time; nothing was sent.
+            RequestTimeoutError: No answer came in time. If it was registered after all, that is undone.
+            asyncio.CancelledError: If it was registered after all, that is undone.
+        """
+        item = registration_request(
+            service_name,
+            instance_id=instance_id,
+            resource_id=resource_id,
+            role=role,
+            on_conflict=on_conflict,
+            priority=priority,
+            metadata=metadata,
+        )
+        try:
+            return await self._living().register(item)
+        except DuplicateInstanceError as duplicate:
+            if not wait_for_ghost:
+                raise
+            patience_ms = duplicate.retry_after_ms + _GHOST_MARGIN_MS
+        return await self._outwait_ghost(item, patience_ms)
+
+    async def _outwait_ghost(self, item: Register, patience_ms: float) -> Registration:
+        """Register again until the other session's lease, as it was when first met, has certainly ended."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + patience_ms / 1_000
+        while True:
+            try:
+                return await self._living().register(item)
+            except DuplicateInstanceError as duplicate:
+                left_ms = (ends_at - loop.time()) * 1_000
+                if left_ms <= 0:
+                    raise
+                await asyncio.sleep(min(left_ms, max(_GHOST_RETRY_MS, duplicate.retry_after_ms)) / 1_000)
+
+    async def register_many(self, items: Iterable[Register]) -> list[Registration | RequestRefusedError]:
+        """Register up to 1,000 instances in one commit; a registration or the refusal for each, in order.
+
+        Build the items with `registration_request`, which takes what `register` takes.
+
+        Raises:
+            InvalidRequestError: There are none.
+            LimitExceededError: There are more than 1,000.
+            TenureError: As `register`, for the request as a whole.
+        """
+        outcomes: list[Registration | RequestRefusedError] = []
+        for registration, result in await self._living().register_many(tuple(items)):
+            if registration is not None:
+                outcomes.append(registration)
+            elif result.error is not None:
+                outcomes.append(refusal_from(result.error))
+        return outcomes
+
+    def active(
+        self,
+        service_name: str,
+        *,
+        instance_id: str | None = None,
+        resource_id: str | None = None,
+        priority: int = 0,
+        metadata: Mapping[str, str] | None = None,
+        stop_budget_ms: float | None = None,
+    ) -> ActiveScope:
+        """A block that runs while this instance is active: `async with client.active("gateway") as tenure: ...`.
+
+        Entering waits for the role, as a candidate. The block is cancelled `stop_budget_ms` (a quarter of the lease by
+        default) before the lease would end, and then raises `RoleLostError`; leaving it ends the registration.
+
+        Raises:
+            TenureError: On entering, as `register`; `RoleLostError` on leaving if the role was lost.
+        """
+        claim = self._claim(service_name, instance_id, resource_id, priority, metadata)
+        return ActiveScope(self, claim, self._stop_budget_ms(stop_budget_ms))
+
+    async def run_as_active[T](
+        self,
+        service_name: str,
+        work: Work[T],
+        *,
+        instance_id: str | None = None,
+        resource_id: str | None = None,
+        priority: int = 0,
+        metadata: Mapping[str, str] | None = None,
+        stop_budget_ms: float | None = None,
+    ) -> T:
+        """Run `work(tenure)` while this instance is active, and return what it returns.
+
+        Stands by as a candidate until the role comes. When the role is lost the work is cancelled `stop_budget_ms` (a
+        quarter of the lease by default) before the lease would end, and the instance stands by again; a broker that is
+        away or has forgotten the session is waited for. When the work returns or raises, the registration ends.
+
+        Raises:
+            TenureError: The broker refused the registration for a reason that waiting does not mend.
+            asyncio.CancelledError: The work was cancelled and waited for first.
+        """
+        claim = self._claim(service_name, instance_id, resource_id, priority, metadata)
+        return await run_as_active(self, claim, work, self._stop_budget_ms(stop_budget_ms))
+
+    def step_down(self, registration: Registration, why: str) -> None:
+        """Leave the tenure at once, without a request: heartbeats tell the broker. Does nothing without the role."""
+        self._living().step_down(registration, why, declined=False)
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    async def services(self, service_name: str | None = None) -> list[ServiceInstance]:
+        """Every registered instance, or those of one service, oldest first.
+
+        Raises:
+            TenureError: No answer came, or the session is over.
+        """
+        return await queries.services(self._living(), service_name)
+
+    async def roles(self, service_name: str) -> list[ResourceView]:
+        """The resources a service has instances for: who is active, and who would succeed in which order.
+
+        Raises:
+            NotFoundError: The service has no instances.
+            TenureError: No answer came, or the session is over.
+        """
+        return await queries.roles(self._living(), service_name)
+
+    async def resource(self, resource_id: str) -> ResourceView:
+        """Who is active for a resource, and who would succeed in which order.
+
+        Raises:
+            NotFoundError: Nobody is registered for it.
+            TenureError: No answer came, or the session is over.
+        """
+        return await queries.resource(self._living(), resource_id)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def disown(self) -> None:
+        """Let nothing be active any more; called in the child of a fork, where the client cannot be used."""
+        if self._session is not None:
+            self._session.disown()
+            self._session = None
+            self._context = None
+
+    def _living(self) -> SessionConnection:
+        if self._session is None:
+            raise ClientClosedError(
+                "the client has no session in this process: use it in `async with`, or call `open` first"
+            )
+        return self._session
+
+    def _claim(
+        self,
+        service_name: str,
+        instance_id: str | None,
+        resource_id: str | None,
+        priority: int,
+        metadata: Mapping[str, str] | None,
+    ) -> Claim:
+        return Claim(
+            service_name=service_name,
+            instance_id=instance_id or default_instance_id(),
+            resource_id=resource_id,
+            priority=priority,
+            metadata=dict(metadata or {}),
+        )
+
+    def _stop_budget_ms(self, chosen_ms: float | None) -> float:
+        return self._lease_ms / 4 if chosen_ms is None else chosen_ms
+
+
+def registration_request(
+    service_name: str,
+    *,
+    instance_id: str | None = None,
+    resource_id: str | None = None,
+    role: RoleName = ServiceRole.STANDBY,
+    on_conflict: OnConflictName = OnConflict.REJECT,
+    priority: int = 0,
+    metadata: Mapping[str, str] | None = None,
+) -> Register:
+    """One item for `register_many`, with the arguments and defaults of `ServiceClient.register`.
+
+    Raises:
+        ValueError: The role is not active or standby, or the other choice not reject or standby.
+    """
+    return Register(
+        service_name=service_name,
+        instance_id=instance_id or default_instance_id(),
+        resource_id=resource_id,
+        role=ServiceRole(role),
+        on_conflict=OnConflict(on_conflict),
+        priority=priority,
+        metadata=dict(metadata or {}),
+    )
+
+
+def default_instance_id() -> str:
+    """What this process is called if nobody names it: host name and process id."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+_clients: WeakSet[ServiceClient] = WeakSet()
+
+
+def _disown_all() -> None:
+    for client in _clients:
+        client.disown()
+
+
+os.register_at_fork(after_in_child=_disown_all)

@@ -1,0 +1,77 @@
+"""Questions about the registry, walked page by page; they need a connection but no session."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tenure.contract.events import AnyEvent
+from tenure.contract.messages import (
+    BrokerMessage,
+    ClientMessage,
+    EventPage,
+    GetResource,
+    ListPresence,
+    ListRoles,
+    ListServices,
+    PresencePage,
+    ReadEvents,
+    Resource,
+    RolePage,
+    ServicePage,
+)
+from tenure.contract.views import Presence, ResourceView, ServiceInstance
+
+
+class Asks(Protocol):
+    """What can send a request and return the answer that belongs to it."""
+
+    async def request[T: BrokerMessage](self, message: ClientMessage, answer: type[T]) -> T:
+        """Send a request; raises `TenureError` if it is refused or not answered."""
+        ...
+
+
+async def services(
+    asks: Asks, service_name: str | None = None, resource_id: str | None = None
+) -> list[ServiceInstance]:
+    """Every instance, or those of a service or a resource, oldest registration first."""
+    instances: list[ServiceInstance] = []
+    after: int | None = 0
+    while after is not None:
+        request = ListServices(service_name=service_name, resource_id=resource_id, after=after)
+        page = await asks.request(request, ServicePage)
+        instances.extend(page.instances)
+        after = page.next_after
+    return instances
+
+
+async def roles(asks: Asks, service_name: str) -> list[ResourceView]:
+    """The resources of a service by id."""
+    views: dict[str, ResourceView] = {}
+    after: int | None = 0
+    while after is not None:
+        page = await asks.request(ListRoles(service_name=service_name, after=after), RolePage)
+        views.update((view.resource_id, view) for view in page.resources)
+        after = page.next_after
+    return [views[resource_id] for resource_id in sorted(views)]
+
+
+async def resource(asks: Asks, resource_id: str) -> ResourceView:
+    """One resource."""
+    return (await asks.request(GetResource(resource_id=resource_id), Resource)).resource
+
+
+async def presence(asks: Asks) -> dict[int, Presence]:
+    """How the living sessions are doing, by their public number."""
+    found: dict[int, Presence] = {}
+    after: int | None = 0
+    while after is not None:
+        page = await asks.request(ListPresence(after=after), PresencePage)
+        found.update((one.session, one) for one in page.presence)
+        after = page.next_after
+    return found
+
+
+async def events(asks: Asks, since: int) -> tuple[tuple[AnyEvent, ...], int]:
+    """The next events after `since`, at most a page, and the newest committed revision."""
+    page = await asks.request(ReadEvents(since=since), EventPage)
+    return page.events, page.revision

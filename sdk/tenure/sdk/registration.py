@@ -1,0 +1,209 @@
+"""What an application holds: a registration, and a tenure of it.
+
+Whether the role is held is read from one immutable value and two clocks, without a lock or a message, so that it may be
+asked before every order. The answer is only true now: pass the epoch on to whatever you write to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from tenure.contract.errors import RoleLostError, TenureError
+from tenure.contract.vocabulary import ServiceRole
+from tenure.sdk.clocks import read_clocks
+from tenure.sdk.session import Held
+from tenure.sdk.standing import NEVER, Standing
+
+
+class _Owner(Protocol):
+    """What a registration needs of its client."""
+
+    async def resign(self, registration: Registration) -> None: ...
+
+    async def deregister(self, registration: Registration) -> None: ...
+
+    @property
+    def error(self) -> TenureError | None: ...
+
+
+class Registration:
+    """One instance's registration for one resource, as `ServiceClient.register` returns it."""
+
+    def __init__(self, owner: _Owner, held: Held, service_name: str, instance_id: str, resource_id: str) -> None:
+        self.service_name = service_name
+        self.instance_id = instance_id
+        self.resource_id = resource_id
+        self._owner = owner
+        self._held = held
+        self._changed = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Registration {self.service_name}/{self.instance_id} for {self.resource_id!r}: "
+            f"{self.role}, epoch {self.epoch}>"
+        )
+
+    @property
+    def registration_id(self) -> int:
+        """Its number, unique in the broker's history."""
+        return self._held.registration_id
+
+    @property
+    def held(self) -> Held:
+        """The session core's record of it; for the SDK itself."""
+        return self._held
+
+    @property
+    def standing(self) -> Standing:
+        """All that is known of its role, as one immutable value."""
+        return self._held.standing
+
+    @property
+    def role(self) -> ServiceRole:
+        """`active` while the role is held at this moment, else `standby`."""
+        return ServiceRole.ACTIVE if self.is_active else ServiceRole.STANDBY
+
+    @property
+    def epoch(self) -> int:
+        """The fencing token of the tenure held at this moment, else 0."""
+        standing = self._held.standing
+        return standing.epoch if standing.is_active(read_clocks()) else 0
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the role is held at this moment."""
+        return self._held.standing.is_active(read_clocks())
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the registration is over: it was deregistered, or its session has ended."""
+        return self._held.standing.is_ended
+
+    @property
+    def remaining_ms(self) -> float:
+        """How long the role is held if no further heartbeat is answered, in milliseconds; 0 if it is not held."""
+        return max(0.0, read_clocks().until_ms(self._held.standing.valid_until))
+
+    def ensure_active(self) -> int:
+        """Return the epoch if the role is held at this moment; call it before each action that needs the role.
+
+        Raises:
+            RoleLostError: It is not held; do nothing that needs it.
+        """
+        standing = self._held.standing
+        if standing.is_active(read_clocks()):
+            return standing.epoch
+        raise self.role_lost()
+
+    def role_lost(self, epoch: int = 0) -> RoleLostError:
+        """The error that says why the role (or the tenure with this epoch) is not held."""
+        standing = self._held.standing
+        why = standing.why or "its lease ran out before a heartbeat was answered"
+        return RoleLostError(self.resource_id, self.instance_id, epoch or standing.epoch, why)
+
+    async def wait_active(self) -> Tenure:
+        """Wait until the role is held.
+
+        Raises:
+            RoleLostError: It cannot come any more: the registration was ended.
+            SessionExpiredError: It cannot come any more: the broker has ended the session.
+        """
+        while True:
+            self._changed.clear()
+            standing = self._held.standing
+            if standing.is_active(read_clocks()):
+                return Tenure(self, standing.epoch)
+            if standing.is_ended:
+                raise self._owner.error or self.role_lost()
+            await self._changed.wait()
+
+    async def wait_changed(self) -> None:
+        """Wait until anything about its role changes."""
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def resign(self) -> None:
+        """Give the role up and stand by; somebody else may be promoted. Does nothing if the role is not held.
+
+        From the call on the role is not held, whatever comes of the request; this instance is not promoted into the
+        vacancy it leaves until it registers again.
+
+        Raises:
+            RequestTimeoutError: The broker did not answer; heartbeats go on telling it.
+        """
+        await self._owner.resign(self)
+
+    async def deregister(self) -> None:
+        """End the registration, and the tenure it may be in; somebody else may be promoted. Safe to repeat.
+
+        Raises:
+            RequestTimeoutError: The broker did not answer; a tenure is over all the same.
+        """
+        await self._owner.deregister(self)
+
+    def notify(self) -> None:
+        """Wake whoever waits for a change; called on the event loop by the client."""
+        self._changed.set()
+
+    def disown(self) -> None:
+        """Let nothing be active any more; called in the child of a fork."""
+        self._held.standing = self._held.standing._replace(
+            valid_until=NEVER, why="this process is a fork", is_ended=True
+        )
+
+
+class Tenure:
+    """One unbroken period of being active: what `work` gets from `run_as_active`, and `active()` from its block."""
+
+    __slots__ = ("epoch", "registration")
+
+    def __init__(self, registration: Registration, epoch: int) -> None:
+        self.registration = registration
+        self.epoch = epoch
+        """The fencing token: greater than that of every tenure before it."""
+
+    def __repr__(self) -> str:
+        return f"<Tenure of {self.registration.resource_id!r}, epoch {self.epoch}>"
+
+    @property
+    def resource_id(self) -> str:
+        """What it is a tenure of."""
+        return self.registration.resource_id
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this very tenure is held at this moment."""
+        standing = self.registration.standing
+        return standing.epoch == self.epoch and standing.is_active(read_clocks())
+
+    @property
+    def remaining_ms(self) -> float:
+        """How long it is held if no further heartbeat is answered, in milliseconds; 0 if it is over."""
+        standing = self.registration.standing
+        if standing.epoch != self.epoch:
+            return 0.0
+        return max(0.0, read_clocks().until_ms(standing.valid_until))
+
+    def ensure_active(self) -> int:
+        """Return the epoch if this tenure is held at this moment; call it before each action that needs the role.
+
+        Raises:
+            RoleLostError: It is over; do nothing that needs the role.
+        """
+        if not self.is_active:
+            raise self.registration.role_lost(self.epoch)
+        return self.epoch
+
+    async def wait_ending(self, margin_ms: float) -> None:
+        """Wait until the tenure is over, or will be in `margin_ms` unless a heartbeat is answered before."""
+        while (left_ms := self.remaining_ms - margin_ms) > 0:
+            try:
+                async with asyncio.timeout(left_ms / 1_000):
+                    await self.registration.wait_changed()
+            except TimeoutError:
+                continue
+
+
+type Work[T] = Callable[[Tenure], Awaitable[T]]

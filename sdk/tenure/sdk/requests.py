@@ -1,0 +1,202 @@
+"""The pure core of a request channel: which request waits for what, without sockets, loops or clocks.
+
+Requests go out once the connection's hello is answered. One that is not answered in time drops the connection and is
+repeated over the next with the SAME request id, because repeats are safe and an old copy is then no longer heard. A
+refusal that promises a better outcome later (overloaded, shutting down, storage unavailable) is repeated too, until the
+request's own time is up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from tenure.contract import codec
+from tenure.contract.errors import (
+    BrokerUnavailableError,
+    ErrorCode,
+    ErrorInfo,
+    RequestTimeoutError,
+    TenureError,
+    refusal_from,
+)
+from tenure.contract.messages import BrokerMessage, ClientMessage, ErrorReply, Hello, Welcome
+
+ATTEMPT_MS: Final = 1_000
+"""How long a request may stay unanswered on one connection before another is tried."""
+CONNECT_MS: Final = 250
+"""How long a connection may take to be welcomed before another is tried."""
+_RETRY_MS: Final = 50
+_HELLO_ID: Final = b"hello"
+_REPEATED: Final = frozenset({ErrorCode.OVERLOADED, ErrorCode.SHUTTING_DOWN, ErrorCode.STORAGE_UNAVAILABLE})
+
+type Outcome = BrokerMessage | TenureError
+
+
+class _Waiting:
+    """One request that has not had its outcome."""
+
+    __slots__ = ("body", "ends_at_ms", "name", "refusal", "send_at_ms", "sent_at_ms", "started_ms", "was_sent")
+
+    def __init__(self, name: str, body: bytes, now_ms: float, timeout_ms: float) -> None:
+        self.name = name
+        self.body = body
+        self.started_ms = now_ms
+        self.ends_at_ms = now_ms + timeout_ms
+        self.send_at_ms = now_ms
+        """Not before this time (a refusal asked to try again later)."""
+        self.sent_at_ms: float | None = None
+        """When it went out on the present connection; None if it did not."""
+        self.was_sent = False
+        """Whether it ever went out: if not, it was certainly not carried out."""
+        self.refusal: ErrorInfo | None = None
+        """The newest refusal that was worth repeating after."""
+
+
+class RequestsCore:
+    """The requests of one channel. Times are milliseconds of any clock that never jumps."""
+
+    def __init__(self, hello: Callable[[], Hello], endpoints: tuple[str, ...]) -> None:
+        """`hello` composes what to say first on each new connection."""
+        self.outcomes: list[tuple[bytes, Outcome]] = []
+        """What requests have come to; the shell takes them."""
+        self.welcome: Welcome | None = None
+        """The newest welcome; None before the first."""
+        self._compose_hello = hello
+        self._endpoints = endpoints
+        self._waiting: dict[bytes, _Waiting] = {}
+        self._number = 0
+        self._is_welcome = False
+        self._said_hello = False
+        self._connected_ms: float | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request waits for an outcome."""
+        return not self._waiting
+
+    def submit(self, message: ClientMessage, now_ms: float, timeout_ms: float) -> bytes:
+        """Take in a request; returns the id under which its outcome will come."""
+        self._number += 1
+        request_id = self._number.to_bytes(8)
+        self._waiting[request_id] = _Waiting(type(message).__name__, codec.encode(message), now_ms, timeout_ms)
+        return request_id
+
+    def withdraw(self, request_id: bytes) -> None:
+        """Nobody waits for this request any more; it may have been carried out."""
+        self._waiting.pop(request_id, None)
+
+    def advance(self, now_ms: float) -> bool:
+        """Let time pass; returns whether a new connection is to be made now, in place of the old one."""
+        for request_id, waiting in list(self._waiting.items()):
+            if now_ms >= waiting.ends_at_ms:
+                self._conclude(request_id, self._time_is_up(waiting, now_ms))
+        if not self._waiting:
+            return False
+        if self._connected_ms is None:
+            return self._connect(now_ms)
+        if not self._is_welcome:
+            return now_ms - self._connected_ms >= CONNECT_MS and self._connect(now_ms)
+        is_stuck = any(w.sent_at_ms is not None and now_ms - w.sent_at_ms >= ATTEMPT_MS for w in self._waiting.values())
+        return is_stuck and self._connect(now_ms)
+
+    def sendable(self, now_ms: float) -> list[tuple[bytes, bytes]]:
+        """What may be sent now, as pairs of frames: a hello, or the requests that are due."""
+        if self._connected_ms is None:
+            return []
+        if not self._is_welcome:
+            if self._said_hello:
+                return []
+            self._said_hello = True
+            return [(_HELLO_ID, codec.encode(self._compose_hello()))]
+        due: list[tuple[bytes, bytes]] = []
+        for request_id, waiting in self._waiting.items():
+            if waiting.sent_at_ms is None and waiting.send_at_ms <= now_ms:
+                waiting.sent_at_ms = now_ms
+                waiting.was_sent = True
+                due.append((request_id, waiting.body))
+        return due
+
+    def unsent(self, request_id: bytes) -> None:
+        """What `sendable` returned could not be handed to the socket yet: offer it again."""
+        if request_id == _HELLO_ID:
+            self._said_hello = False
+        elif request_id in self._waiting:
+            self._waiting[request_id].sent_at_ms = None
+
+    def receive(self, request_id: bytes, message: BrokerMessage, now_ms: float) -> None:
+        """Take in an answer."""
+        if request_id == _HELLO_ID:
+            self._hello_answered(message)
+            return
+        waiting = self._waiting.get(request_id)
+        if waiting is None:
+            return
+        if not isinstance(message, ErrorReply):
+            self._conclude(request_id, message)
+        elif message.error.code is ErrorCode.HELLO_REQUIRED:
+            self._start_over()
+        elif message.error.code in _REPEATED:
+            waiting.refusal = message.error
+            waiting.sent_at_ms = None
+            waiting.send_at_ms = now_ms + (message.error.retry_after_ms or _RETRY_MS)
+            if message.error.code is ErrorCode.SHUTTING_DOWN:
+                self._connected_ms = None
+        else:
+            self._conclude(request_id, refusal_from(message.error))
+
+    def next_wake_ms(self, now_ms: float) -> float | None:
+        """How long `advance` and `sendable` have nothing to do if nothing comes in; None while nothing waits."""
+        if not self._waiting:
+            return None
+        wake_at_ms = min(waiting.ends_at_ms for waiting in self._waiting.values())
+        if self._connected_ms is not None and not self._is_welcome:
+            wake_at_ms = min(wake_at_ms, self._connected_ms + CONNECT_MS)
+        for waiting in self._waiting.values():
+            if self._is_welcome:
+                at_ms = waiting.send_at_ms if waiting.sent_at_ms is None else waiting.sent_at_ms + ATTEMPT_MS
+                wake_at_ms = min(wake_at_ms, at_ms)
+        return max(0.0, wake_at_ms - now_ms)
+
+    def fail_all(self, error: TenureError) -> None:
+        """Conclude every request with an error."""
+        for request_id in list(self._waiting):
+            self._conclude(request_id, error)
+
+    def _connect(self, now_ms: float) -> bool:
+        self._connected_ms = now_ms
+        self._start_over()
+        return True
+
+    def _start_over(self) -> None:
+        """Say hello again, and send everything again after it."""
+        self._is_welcome = False
+        self._said_hello = False
+        for waiting in self._waiting.values():
+            waiting.sent_at_ms = None
+
+    def _hello_answered(self, message: BrokerMessage) -> None:
+        match message:
+            case Welcome():
+                self.welcome = message
+                self._is_welcome = True
+            case ErrorReply(error=error) if error.code in _REPEATED:
+                for waiting in self._waiting.values():
+                    waiting.refusal = error
+            case ErrorReply(error=error):
+                self.fail_all(refusal_from(error))
+                self._connected_ms = None
+            case _:
+                pass
+
+    def _time_is_up(self, waiting: _Waiting, now_ms: float) -> TenureError:
+        waited_ms = round(now_ms - waiting.started_ms)
+        if waiting.refusal is not None:
+            return refusal_from(waiting.refusal)
+        if not waiting.was_sent:
+            return BrokerUnavailableError(self._endpoints, waited_ms)
+        return RequestTimeoutError(waiting.name, waited_ms)
+
+    def _conclude(self, request_id: bytes, outcome: Outcome) -> None:
+        if self._waiting.pop(request_id, None) is not None:
+            self.outcomes.append((request_id, outcome))
