@@ -53,7 +53,8 @@ class RequestChannel:
             asyncio.CancelledError: As for a time-out, the outcome is unknown unless it was never sent.
         """
         request_id = self._core.submit(message, _now_ms(), timeout_ms)
-        future = self._futures[request_id] = self._loop.create_future()
+        future: asyncio.Future[BrokerMessage] = self._loop.create_future()
+        self._futures[request_id] = future
         try:
             self._turn()
             return await future

@@ -1,7 +1,7 @@
 """The client an application uses: a session with the broker, its registrations, and questions about others'.
 
 The lease is kept by a thread of its own; requests are answered on the application's event loop. What ends a tenure
-marks it as left before anything is sent, so a lost answer can never leave a role believed that the broker has given away.
+marks it as left before anything is sent, so a lost answer never leaves a role believed that the broker has given away.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class ServiceClient:
         await self._living().wait_connected()
 
     def set_status(self, status: StatusName) -> None:
-        """Report this status with every heartbeat from the next one on; only fit standbys (healthy, degraded) are promoted.
+        """Report this status from the next heartbeat on; only healthy and degraded standbys are promoted.
 
         Raises:
             ValueError: It is not one of starting, healthy, degraded, unhealthy, draining.

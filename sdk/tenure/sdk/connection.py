@@ -50,6 +50,7 @@ from tenure.sdk.registration import Registration
 from tenure.sdk.session import Held, Phase, SessionCore
 from tenure.sdk.sockets import Context
 
+_CLIENT: Final = f"tenure-python {version('tenure')}"
 _GOODBYE_MS: Final = 1_000
 
 
@@ -68,9 +69,7 @@ class SessionConnection:
     ) -> None:
         self._endpoints = endpoints
         self._timeout_ms = timeout_ms
-        self._core = SessionCore(
-            secrets.token_hex(16), lease_ms, process=process, client=f"tenure-python {version('tenure')}"
-        )
+        self._core = SessionCore(secrets.token_hex(16), lease_ms, process=process, client=_CLIENT)
         self._core.status = status
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
@@ -217,10 +216,7 @@ class SessionConnection:
             except NotActiveError:
                 resource = await self.request(GetResource(resource_id=registration.resource_id), Resource)
                 active = resource.resource.active
-                if active is None or active.registration_id != number:
-                    epoch = 0
-                else:
-                    epoch = active.epoch
+                epoch = 0 if active is None or active.registration_id != number else active.epoch
             else:
                 return
 

@@ -8,7 +8,7 @@ from tenure.contract.endpoints import IpcEndpoint, check_endpoint, default_reque
 
 
 def resolve_endpoints(given: tuple[str, ...], environ: Mapping[str, str], uid: int) -> tuple[str, ...]:
-    """The endpoints to try in turn: those given, else `TENURE_ENDPOINT` (comma separated), else this machine's defaults.
+    """The endpoints to try in turn: those given, else `TENURE_ENDPOINT` (comma separated), else the defaults here.
 
     Raises:
         InvalidEndpointError: One is not of a form that can be connected to.

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 from itertools import cycle
+from math import ceil
 from typing import Final
 
 import structlog
@@ -38,9 +39,7 @@ class LeaseThread:
         endpoints: tuple[str, ...],
         on_change: Callable[[list[Held]], None],
     ) -> None:
-        """`on_change` is called from this thread: with the registrations whose standing changed, or with none when the
-        session itself did.
-        """
+        """`on_change` is called from this thread, with the registrations whose standing changed, if any did."""
         self._core = core
         self._lock = lock
         self._context = context
@@ -108,7 +107,7 @@ class LeaseThread:
         self._report()
         with self._lock:
             wait_ms = self._core.next_wake_ms(read_clocks())
-        self._poller.poll(min(wait_ms, _WAIT_MS_MAX))
+        self._poller.poll(ceil(min(wait_ms, _WAIT_MS_MAX)))
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake_fd)
 

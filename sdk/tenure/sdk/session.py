@@ -6,15 +6,15 @@ The machine has three phases:
        ▲                   │    └── goodbye ─────────────────────────────────────────────▶ ended
        └── (each new connection says hello again; the session stays the same) ┘
 
-While it is open it sends a heartbeat each interval; two without an answer, and it asks for a new connection. A tenure is
-valid until the SEND time of the newest heartbeat whose ANSWER named it, plus the lease, less what clocks may drift. A
-new one starts from the newest answered heartbeat of the session: the broker ends a session's tenures no earlier than a
-lease after it received that heartbeat, and a session that ended grants nothing.
+While it is open it sends a heartbeat each interval; two without an answer, and it asks for a new connection. A tenure
+is valid until the SEND time of the newest heartbeat whose ANSWER named it, plus the lease, less what clocks may drift.
+A new one starts from the newest answered heartbeat of the session: the broker ends a session's tenures no earlier than
+a lease after it received that heartbeat, and a session that ended grants nothing.
 
 Rules this file keeps, each of which was a broken guarantee once:
  - sending extends nothing; only an answered heartbeat does, from when it was sent;
- - a tenure that was left is never entered again: one that ran out, was resigned or whose outcome is unknown is given up,
-   and named in each heartbeat until the broker has acknowledged that it is over;
+ - a tenure that was left is never entered again: one that ran out, was resigned or whose outcome is unknown is given
+   up, and named in each heartbeat until the broker has acknowledged that it is over;
  - a statement that is not newer than the one applied to its registration is ignored, whichever way it came.
 """
 
@@ -215,9 +215,9 @@ class SessionCore:
         """Take in the answer to a registration, and what has been said about it by other ways since."""
         self._lapse(now)
         if self.phase is Phase.ENDED:  # it said goodbye, or was ended, while the answer was on its way
-            held = Held(registered.registration_id)
-            self._set(held, held.standing._replace(why="its session has ended", is_ended=True))
-            return held
+            late = Held(registered.registration_id)
+            self._set(late, late.standing._replace(why="its session has ended", is_ended=True))
+            return late
         held = self.registrations.get(registered.registration_id)
         if held is None:
             held = self.registrations[registered.registration_id] = Held(registered.registration_id)

@@ -47,7 +47,7 @@ def try_send(socket: Socket, request_id: bytes, body: bytes) -> bool:
 
 
 def receive_waiting(socket: Socket) -> list[tuple[bytes, BrokerMessage]]:
-    """All answers that wait, as request id (empty for what answers nothing) and message; what is malformed is left out."""
+    """All answers that wait: request id (empty for what answers nothing) and message; malformed ones are left out."""
     received: list[tuple[bytes, BrokerMessage]] = []
     while True:
         try:

@@ -1,7 +1,7 @@
 """What a client knows of one registration, as one immutable value that any thread may read at any time.
 
 A tenure is valid only while BOTH clocks are before their deadlines: the boot-time clock goes on while the machine is
-suspended, the raw monotonic clock cannot be slewed. Times are milliseconds of this machine; only differences mean anything.
+suspended, the raw monotonic clock cannot be slewed. Times are milliseconds of this machine; only differences count.
 """
 
 from __future__ import annotations
