@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable
-from time import perf_counter
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -66,7 +66,7 @@ class Broker:
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._planned_ms = clock.now_ms()
+        self._planned_ms = monotonic() * 1_000
         self._has_fault = False
         self._is_idle = False
         self._core: BrokerCore
@@ -162,7 +162,7 @@ class Broker:
         for router in self._routers:
             self._loop.add_reader(router.fd, self._drain, router)
             self._loop.call_soon(self._drain, router)
-        self._planned_ms = self._clock.now_ms()
+        self._planned_ms = monotonic() * 1_000
         self._tick()
 
     async def _guard(self, work: Coroutine[None, None, None]) -> None:
@@ -183,7 +183,7 @@ class Broker:
         self._note_lateness()
         core, clock = self._core, self._clock
         taken = 0
-        ends_at = perf_counter() + self._limits.drain_ms / 1_000
+        ends_at = monotonic() + self._limits.drain_ms / 1_000
         for route, frames, peer in router.receive(core.connections, self._limits.drain_max):
             try:
                 request = core.receive(route, frames, peer, clock.instant())
@@ -193,7 +193,7 @@ class Broker:
             if isinstance(request, Hello):
                 self._watch_process(request, core.connections.get(route))
             taken += 1
-            if taken % _DRAIN_CHECK == 0 and perf_counter() > ends_at:
+            if taken % _DRAIN_CHECK == 0 and monotonic() > ends_at:
                 break
         if taken:
             self._settle()
@@ -239,18 +239,20 @@ class Broker:
         self._is_idle = not self._core.has_batch
         if self._is_idle:
             self._work.set()
-        now_ms = self._clock.now_ms()
         next_expiry_ms = self._core.registry.next_expiry_ms
-        wait_ms = _TICK_MS if next_expiry_ms is None else min(_TICK_MS, next_expiry_ms - now_ms)
-        wait_ms = max(_TICK_MS_MIN, wait_ms)
-        self._planned_ms = now_ms + wait_ms
+        wait_ms: float = _TICK_MS
+        if next_expiry_ms is not None:
+            wait_ms = max(_TICK_MS_MIN, min(_TICK_MS, next_expiry_ms - self._clock.now_ms()))
+        self._planned_ms = monotonic() * 1_000 + wait_ms
         self._timer = self._loop.call_later(wait_ms / 1_000, self._tick)
 
     def _note_lateness(self) -> None:
         """Extend all leases by how much later than planned the loop woke: its stall was nobody's silence."""
-        late_ms = self._clock.now_ms() - self._planned_ms
+        now_ms = monotonic() * 1_000
+        late_ms = now_ms - self._planned_ms
         if late_ms > self._limits.late_ms:
-            self._clock.hold_back(late_ms)
+            self._planned_ms = now_ms
+            self._clock.hold_back(late_ms)  # before the clock is read again: the time is never seen to have passed
             self._log.warning("loop.late", late_ms=round(late_ms, 1), hint="all leases were extended by as much")
 
     # --- proof of death -----------------------------------------------------------------------------------------------
