@@ -10,16 +10,13 @@ import asyncio
 from collections.abc import Callable
 from itertools import cycle
 from time import monotonic
-from typing import Final
 
 import zmq
 
 from tenure.contract.errors import TenureError
 from tenure.contract.messages import BrokerMessage, ClientMessage, Hello, Welcome
-from tenure.sdk.requests import RequestsCore
+from tenure.sdk.requests import TICK_MS, RequestsCore
 from tenure.sdk.sockets import Context, Socket, connect_dealer, receive_waiting, try_send
-
-_WRITABLE_POLL_MS: Final = 10  # how soon a connection that could not take a message is tried again
 
 
 class RequestChannel:
@@ -36,7 +33,6 @@ class RequestChannel:
         self._socket: Socket | None = None
         self._fd = -1
         self._timer: asyncio.TimerHandle | None = None
-        self._is_blocked = False
 
     @property
     def welcome(self) -> Welcome | None:
@@ -56,7 +52,10 @@ class RequestChannel:
         future: asyncio.Future[BrokerMessage] = self._loop.create_future()
         self._futures[request_id] = future
         try:
-            self._turn()
+            if self._timer is None:
+                self._tick()
+            else:
+                self._exchange()
             return await future
         finally:
             del self._futures[request_id]
@@ -71,36 +70,31 @@ class RequestChannel:
             self._timer.cancel()
             self._timer = None
 
-    def _turn(self) -> None:
-        """Let the core have time, carry out what it asks for, and come back when it next needs to be asked."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _tick(self) -> None:
+        """Let the core look at the time, and come back while requests wait."""
+        self._timer = None
         if self._core.advance(_now_ms()):
             self._reconnect()
-        self._is_blocked = False
+        self._exchange()
+        if not self._core.is_idle:
+            self._timer = self._loop.call_later(TICK_MS / 1_000, self._tick)
+
+    def _exchange(self) -> None:
+        """Take in what has come, hand out its outcomes, and send what may be sent."""
         socket = self._socket
         if socket is not None:
-            self._take_in(socket)
-            for request_id, body in self._core.sendable(_now_ms()):
-                if self._is_blocked or not try_send(socket, request_id, body):
-                    self._is_blocked = True
-                    self._core.unsent(request_id)
+            now_ms = _now_ms()
+            for request_id, message in receive_waiting(socket):
+                self._core.receive(request_id, message, now_ms)
+            self._send(socket)
             if int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # sending consumes the descriptor's edge
-                self._loop.call_soon(self._readable)
+                self._loop.call_soon(self._exchange)
         self._deliver()
-        wait_ms = self._core.next_wake_ms(_now_ms())
-        if wait_ms is not None:
-            wait_ms = min(wait_ms, _WRITABLE_POLL_MS) if self._is_blocked else wait_ms
-            self._timer = self._loop.call_later(wait_ms / 1_000, self._turn)
 
-    def _readable(self) -> None:
-        if self._socket is not None:
-            self._turn()
-
-    def _take_in(self, socket: Socket) -> None:
-        for request_id, message in receive_waiting(socket):
-            self._core.receive(request_id, message, _now_ms())
+    def _send(self, socket: Socket) -> None:
+        for request_id, body in self._core.sendable(_now_ms()):
+            if not try_send(socket, request_id, body):
+                self._core.unsent(request_id)
 
     def _deliver(self) -> None:
         outcomes, self._core.outcomes = self._core.outcomes, []
@@ -118,7 +112,7 @@ class RequestChannel:
         self.endpoint = next(self._turns)
         self._socket = connect_dealer(self._context, self.endpoint)
         self._fd = int(self._socket.getsockopt(zmq.FD))
-        self._loop.add_reader(self._fd, self._readable)
+        self._loop.add_reader(self._fd, self._exchange)
 
     def _disconnect(self) -> None:
         if self._socket is not None:

@@ -26,6 +26,8 @@ ATTEMPT_MS: Final = 1_000
 """How long a request may stay unanswered on one connection before another is tried."""
 CONNECT_MS: Final = 250
 """How long a connection may take to be welcomed before another is tried."""
+TICK_MS: Final = 20
+"""How often to let the core look at the time while requests wait."""
 _RETRY_MS: Final = 50
 _HELLO_ID: Final = b"hello"
 _REPEATED: Final = frozenset({ErrorCode.OVERLOADED, ErrorCode.SHUTTING_DOWN, ErrorCode.STORAGE_UNAVAILABLE})
@@ -65,6 +67,7 @@ class RequestsCore:
         self._compose_hello = hello
         self._endpoints = endpoints
         self._waiting: dict[bytes, _Waiting] = {}
+        self._unsent: dict[bytes, None] = {}
         self._number = 0
         self._is_welcome = False
         self._said_hello = False
@@ -72,7 +75,7 @@ class RequestsCore:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request waits for an outcome."""
+        """Whether no request waits for an outcome, so that `advance` need not be called."""
         return not self._waiting
 
     def submit(self, message: ClientMessage, now_ms: float, timeout_ms: float) -> bytes:
@@ -80,25 +83,34 @@ class RequestsCore:
         self._number += 1
         request_id = self._number.to_bytes(8)
         self._waiting[request_id] = _Waiting(type(message).__name__, codec.encode(message), now_ms, timeout_ms)
+        self._unsent[request_id] = None
         return request_id
 
     def withdraw(self, request_id: bytes) -> None:
         """Nobody waits for this request any more; it may have been carried out."""
-        self._waiting.pop(request_id, None)
+        if self._waiting.pop(request_id, None) is not None:
+            self._unsent.pop(request_id, None)
 
     def advance(self, now_ms: float) -> bool:
-        """Let time pass; returns whether a new connection is to be made now, in place of the old one."""
+        """Let time pass; returns whether a new connection is to be made now, in place of the old one.
+
+        To be called every `TICK_MS` while requests wait, and after the first of them was submitted.
+        """
+        is_stuck = False
         for request_id, waiting in list(self._waiting.items()):
             if now_ms >= waiting.ends_at_ms:
                 self._conclude(request_id, self._time_is_up(waiting, now_ms))
+            elif waiting.sent_at_ms is not None and now_ms - waiting.sent_at_ms >= ATTEMPT_MS:
+                is_stuck = True
         if not self._waiting:
             return False
-        if self._connected_ms is None:
-            return self._connect(now_ms)
-        if not self._is_welcome:
-            return now_ms - self._connected_ms >= CONNECT_MS and self._connect(now_ms)
-        is_stuck = any(w.sent_at_ms is not None and now_ms - w.sent_at_ms >= ATTEMPT_MS for w in self._waiting.values())
-        return is_stuck and self._connect(now_ms)
+        if self._connected_ms is not None:
+            is_late = now_ms - self._connected_ms >= CONNECT_MS
+            if not (is_stuck or (is_late and not self._is_welcome)):
+                return False
+        self._connected_ms = now_ms
+        self._start_over()
+        return True
 
     def sendable(self, now_ms: float) -> list[tuple[bytes, bytes]]:
         """What may be sent now, as pairs of frames: a hello, or the requests that are due."""
@@ -110,11 +122,14 @@ class RequestsCore:
             self._said_hello = True
             return [(_HELLO_ID, codec.encode(self._compose_hello()))]
         due: list[tuple[bytes, bytes]] = []
-        for request_id, waiting in self._waiting.items():
-            if waiting.sent_at_ms is None and waiting.send_at_ms <= now_ms:
+        for request_id in self._unsent:
+            waiting = self._waiting[request_id]
+            if waiting.send_at_ms <= now_ms:
                 waiting.sent_at_ms = now_ms
                 waiting.was_sent = True
                 due.append((request_id, waiting.body))
+        for request_id, _ in due:
+            del self._unsent[request_id]
         return due
 
     def unsent(self, request_id: bytes) -> None:
@@ -123,6 +138,7 @@ class RequestsCore:
             self._said_hello = False
         elif request_id in self._waiting:
             self._waiting[request_id].sent_at_ms = None
+            self._unsent[request_id] = None
 
     def receive(self, request_id: bytes, message: BrokerMessage, now_ms: float) -> None:
         """Take in an answer."""
@@ -140,40 +156,24 @@ class RequestsCore:
             waiting.refusal = message.error
             waiting.sent_at_ms = None
             waiting.send_at_ms = now_ms + (message.error.retry_after_ms or _RETRY_MS)
+            self._unsent[request_id] = None
             if message.error.code is ErrorCode.SHUTTING_DOWN:
                 self._connected_ms = None
         else:
             self._conclude(request_id, refusal_from(message.error))
-
-    def next_wake_ms(self, now_ms: float) -> float | None:
-        """How long `advance` and `sendable` have nothing to do if nothing comes in; None while nothing waits."""
-        if not self._waiting:
-            return None
-        wake_at_ms = min(waiting.ends_at_ms for waiting in self._waiting.values())
-        if self._connected_ms is not None and not self._is_welcome:
-            wake_at_ms = min(wake_at_ms, self._connected_ms + CONNECT_MS)
-        for waiting in self._waiting.values():
-            if self._is_welcome:
-                at_ms = waiting.send_at_ms if waiting.sent_at_ms is None else waiting.sent_at_ms + ATTEMPT_MS
-                wake_at_ms = min(wake_at_ms, at_ms)
-        return max(0.0, wake_at_ms - now_ms)
 
     def fail_all(self, error: TenureError) -> None:
         """Conclude every request with an error."""
         for request_id in list(self._waiting):
             self._conclude(request_id, error)
 
-    def _connect(self, now_ms: float) -> bool:
-        self._connected_ms = now_ms
-        self._start_over()
-        return True
-
     def _start_over(self) -> None:
         """Say hello again, and send everything again after it."""
         self._is_welcome = False
         self._said_hello = False
-        for waiting in self._waiting.values():
+        for request_id, waiting in self._waiting.items():
             waiting.sent_at_ms = None
+            self._unsent[request_id] = None
 
     def _hello_answered(self, message: BrokerMessage) -> None:
         match message:
@@ -199,4 +199,5 @@ class RequestsCore:
 
     def _conclude(self, request_id: bytes, outcome: Outcome) -> None:
         if self._waiting.pop(request_id, None) is not None:
+            self._unsent.pop(request_id, None)
             self.outcomes.append((request_id, outcome))

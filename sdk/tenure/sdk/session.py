@@ -47,7 +47,7 @@ from tenure.contract.messages import (
     Welcome,
 )
 from tenure.contract.vocabulary import Channel, ServiceRole, ServiceStatus
-from tenure.sdk.standing import NEVER, Reading, Standing
+from tenure.sdk.standing import FOREVER, NEVER, Reading, Standing
 
 _UNANSWERED_MAX: Final = 2
 _EARLY_MAX: Final = 10_000  # statements kept for registrations whose reply is still on its way
@@ -111,6 +111,8 @@ class SessionCore:
         self._confirmed_from: Reading | None = None
         """The send time of the newest answered heartbeat."""
         self._early: dict[int, RoleStatement] = {}
+        self._no_lapse_before = FOREVER
+        """No tenure ends earlier than this; heartbeats only move ends further away."""
 
     # --- the control channel ------------------------------------------------------------------------------------------
 
@@ -199,10 +201,7 @@ class SessionCore:
             wait_ms = self._interval_ms - (now.raw_ms - self._last_sent.raw_ms)
         elif self._is_welcome:
             wait_ms = 0.0
-        for held in self.registrations.values():
-            if held.entered:
-                wait_ms = min(wait_ms, now.until_ms(held.standing.valid_until))
-        return max(0.0, wait_ms)
+        return max(0.0, min(wait_ms, now.until_ms(self._no_lapse_before)))
 
     @property
     def is_connected(self) -> bool:
@@ -365,6 +364,7 @@ class SessionCore:
         deadline = self._confirmed_from.later(self.lease_ms * (1 - CLOCK_DRIFT_PPM / 1_000_000))
         if not now.is_before(deadline):
             return
+        self._no_lapse_before = self._no_lapse_before.earlier(deadline)
         was_entered = held.entered
         held.entered = True
         held.standing = held.standing._replace(valid_until=deadline, why="")
@@ -373,9 +373,14 @@ class SessionCore:
 
     def _lapse(self, now: Reading) -> None:
         """Give up every tenure whose time is up."""
+        if now.is_before(self._no_lapse_before):
+            return
+        self._no_lapse_before = FOREVER
         for held in self.registrations.values():
             if held.entered and not held.standing.is_active(now):
                 self.step_down(held, "its lease ran out before a heartbeat was answered", declined=False)
+            elif held.entered:
+                self._no_lapse_before = self._no_lapse_before.earlier(held.standing.valid_until)
 
     def _set(self, held: Held, standing: Standing) -> None:
         held.standing = standing

@@ -25,6 +25,10 @@ class Reading(NamedTuple):
         """Whether neither clock has reached the deadline."""
         return self.boottime_ms < deadline.boottime_ms and self.raw_ms < deadline.raw_ms
 
+    def earlier(self, other: Reading) -> Reading:
+        """The earlier of both readings, on each clock."""
+        return Reading(min(self.boottime_ms, other.boottime_ms), min(self.raw_ms, other.raw_ms))
+
     def until_ms(self, deadline: Reading) -> float:
         """How long until the first of both clocks reaches the deadline; negative once it has."""
         return min(deadline.boottime_ms - self.boottime_ms, deadline.raw_ms - self.raw_ms)
@@ -32,6 +36,8 @@ class Reading(NamedTuple):
 
 NEVER = Reading(float("-inf"), float("-inf"))
 """A deadline that has always passed."""
+FOREVER = Reading(float("inf"), float("inf"))
+"""A deadline that never comes."""
 
 
 class Standing(NamedTuple):
