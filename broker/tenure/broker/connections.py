@@ -1,8 +1,9 @@
 """Which connection speaks for which session, and which of a session's connections is the current one.
 
 libzmq gives each connection a routing id of its own and tells nobody when one ends, so entries leave when their session
-does, when a send finds the peer gone, or as the oldest that no session needs once there are too many. A connection that is forgotten
-while it lives has to say hello again; one that was superseded is not heard any more (a delayed duplicate cannot act).
+does, when a send finds the peer gone, or as the oldest that no session needs once there are too many. A connection that
+is forgotten while it lives has to say hello again; one that was superseded is not heard any more, so that a delayed
+duplicate cannot act.
 """
 
 from __future__ import annotations

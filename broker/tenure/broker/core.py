@@ -333,6 +333,10 @@ class BrokerCore:
         request: ClientMessage | None = None,
     ) -> None:
         """File a decision: its changes for the next batch, its reply behind all it was computed from."""
+        for session, step_down in decision.step_downs:
+            control = self.connections.current(session, Channel.CONTROL)
+            if control is not None:
+                self.outgoing.append(Outgoing(control.route, b"", codec.encode(step_down)))
         pending = self._gathering
         if decision.events:
             pending.changes.extend(decision.changes)

@@ -1,7 +1,7 @@
 """The broker's ZeroMQ sockets: one ROUTER per transport, because trust differs, and one PUB for the stream.
 
-Reading goes through the socket's file descriptor, which is edge-triggered: whoever was told of it reads until nothing is
-left, and looks again after sending. Sending never blocks: what a peer does not take is dropped and counted.
+Reading goes through the socket's file descriptor, which is edge-triggered: whoever was told of it reads until nothing
+is left, and looks again after sending. Sending never blocks: what a peer does not take is dropped and counted.
 """
 
 from __future__ import annotations

@@ -15,14 +15,25 @@ from tenure.contract.errors import (
     NotFoundError,
     RoleConflictError,
 )
-from tenure.contract.messages import Deregister, Deregistered, Register, Registered, Resign, Resigned, RoleStatement
+from tenure.contract.messages import (
+    Deregister,
+    Deregistered,
+    Register,
+    Registered,
+    RequestResignation,
+    Resign,
+    ResignationRequested,
+    Resigned,
+    RoleStatement,
+    StepDown,
+)
 from tenure.contract.views import Holder
 from tenure.contract.vocabulary import ChangeReason, OnConflict, ServiceRole
 from tenure.domain.draft import Draft, statement_of
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.records import Registration
 from tenure.domain.state import Presence, Resource
-from tenure.domain.validation import check_register
+from tenure.domain.validation import check_name, check_register
 
 
 def register(draft: Draft, presence: Presence, request: Register, limits: RegistryLimits) -> Registered:
@@ -80,6 +91,27 @@ def deregister(draft: Draft, presence: Presence, request: Deregister) -> Deregis
     statement = RoleStatement(registration_id=registration.registration_id, role=None, revision=draft.revision)
     draft.fill(registration.resource_id)
     return Deregistered(statement=statement)
+
+
+def request_resignation(draft: Draft, request: RequestResignation) -> ResignationRequested:
+    """Have the holder of a tenure told that somebody asks for its end; nothing changes by this.
+
+    Raises:
+        InvalidRequestError: The resource's name is not one that can exist.
+        NotFoundError: Nobody is registered for the resource.
+        NotActiveError: The tenure named is over.
+    """
+    check_name("resource_id", request.resource_id)
+    resource = draft.state.resources.get(request.resource_id)
+    if resource is None or resource.is_abandoned:
+        raise NotFoundError(f"nobody is registered for resource {request.resource_id!r}")
+    if resource.active is None:
+        raise NotActiveError(f"nobody is active for resource {request.resource_id!r}; nothing was asked of anybody")
+    registration = draft.state.registrations[resource.active]
+    _check_epoch(registration, request.epoch)
+    step_down = StepDown(registration_id=registration.registration_id, epoch=registration.epoch)
+    draft.step_downs.append((registration.session, step_down))
+    return ResignationRequested(registration_id=registration.registration_id)
 
 
 def _join(draft: Draft, presence: Presence, request: Register, resource_id: str, limits: RegistryLimits) -> int:

@@ -19,7 +19,7 @@ from tenure.contract.events import (
     SessionOpenedEvent,
     StatusChangedEvent,
 )
-from tenure.contract.messages import Register, RoleStatement
+from tenure.contract.messages import Register, RoleStatement, StepDown
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.records import (
     Change,
@@ -53,7 +53,17 @@ def statement_of(registration: Registration) -> RoleStatement:
 class Draft:
     """The changes and events of one decision, in order."""
 
-    __slots__ = ("abandoned_max", "changes", "events", "may_promote", "now", "revision", "state", "statements")
+    __slots__ = (
+        "abandoned_max",
+        "changes",
+        "events",
+        "may_promote",
+        "now",
+        "revision",
+        "state",
+        "statements",
+        "step_downs",
+    )
 
     def __init__(self, state: State, revision: int, now: Instant, *, abandoned_max: int, may_promote: bool) -> None:
         self.state = state
@@ -67,6 +77,8 @@ class Draft:
         self.events: list[AnyEvent] = []
         self.statements: list[tuple[int, RoleStatement]] = []
         """What to tell sessions that did not ask: their public number, and the statement."""
+        self.step_downs: list[tuple[int, StepDown]] = []
+        """Which sessions to ask for which of their tenures."""
 
     def open_session(self, session_id: str, identity: str, lease_ms: int, client: str) -> Presence:
         """Begin a session whose lease runs from now."""

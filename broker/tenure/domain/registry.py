@@ -42,8 +42,10 @@ from tenure.contract.messages import (
     RegisteredMany,
     RegisterMany,
     RegisterResult,
+    RequestResignation,
     Resign,
     RoleStatement,
+    StepDown,
     Welcome,
 )
 from tenure.contract.vocabulary import ChangeReason, ServiceStatus
@@ -72,6 +74,8 @@ class Decision(Struct, frozen=True, kw_only=True):
     events: tuple[AnyEvent, ...] = ()
     statements: tuple[tuple[int, RoleStatement], ...] = ()
     """For sessions that did not ask: public number and statement."""
+    step_downs: tuple[tuple[int, StepDown], ...] = ()
+    """Requests to resign, for the sessions that hold what is meant: they change nothing and wait for nothing."""
 
     @property
     def is_immediate(self) -> bool:
@@ -146,6 +150,7 @@ class Registry:
             changes=tuple(draft.changes),
             events=tuple(draft.events),
             statements=tuple(draft.statements),
+            step_downs=tuple(draft.step_downs),
         )
 
     def _decide(self, draft: Draft, request: ClientMessage, origin: Origin) -> BrokerMessage:
@@ -164,6 +169,8 @@ class Registry:
                 return reads.get_resource(self.state, request, self.revision, now_ms)
             case ListPresence():
                 return reads.list_presence(self.state, request, now_ms)
+            case RequestResignation():
+                return claims.request_resignation(draft, request)
             case ReadEvents():
                 raise InvalidRequestError("events are read from the store, not from the registry")
             case _:

@@ -112,6 +112,17 @@ class Deregister(Message, frozen=True, kw_only=True, omit_defaults=True, tag="de
     epoch: int = 0
 
 
+class RequestResignation(Message, frozen=True, kw_only=True, omit_defaults=True, tag="request_resignation"):
+    """Ask the active instance of a resource to step down. Answer: `resignation_requested`. Needs no session.
+
+    Nothing changes by this: the holder is told with `step_down`, stops its work and resigns, or does not.
+    """
+
+    resource_id: str
+    epoch: int
+    """The tenure meant: `not_active` if it is over."""
+
+
 class Goodbye(Message, frozen=True, kw_only=True, omit_defaults=True, tag="goodbye"):
     """End the session and all its registrations: its process does no more work. Answer: `farewell`."""
 
@@ -163,6 +174,7 @@ type ClientMessage = (
     | RegisterMany
     | Resign
     | Deregister
+    | RequestResignation
     | Goodbye
     | ListServices
     | ListRoles
@@ -260,6 +272,19 @@ class Deregistered(Message, frozen=True, kw_only=True, omit_defaults=True, tag="
     statement: RoleStatement
 
 
+class ResignationRequested(Message, frozen=True, kw_only=True, omit_defaults=True, tag="resignation_requested"):
+    """The holder has been told; whether and when it steps down shows in the events."""
+
+    registration_id: int
+
+
+class StepDown(Message, frozen=True, kw_only=True, omit_defaults=True, tag="step_down"):
+    """Pushed on the control channel: somebody asks for this tenure to end. Stop its work, then resign."""
+
+    registration_id: int
+    epoch: int
+
+
 class Farewell(Message, frozen=True, kw_only=True, omit_defaults=True, tag="farewell"):
     """The session has ended."""
 
@@ -326,6 +351,8 @@ type BrokerMessage = (
     | RegisteredMany
     | Resigned
     | Deregistered
+    | ResignationRequested
+    | StepDown
     | Farewell
     | ServicePage
     | RolePage

@@ -37,6 +37,7 @@ _AWAY: Final = (
     StoreRolledBackError,
 )
 _PAUSE_MS: Final = 250  # between two tries to reach a broker that is away
+_LEAVE_MS: Final = 1_000  # what leaving a scope waits for the broker's answer
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.sdk")
 
@@ -75,7 +76,7 @@ async def stand_by(client: _Client, claim: Claim) -> Registration:
     Raises:
         TenureError: As `ServiceClient.register`.
     """
-    return await client.register(
+    registration = await client.register(
         claim.service_name,
         instance_id=claim.instance_id,
         resource_id=claim.resource_id,
@@ -84,6 +85,8 @@ async def stand_by(client: _Client, claim: Claim) -> Registration:
         priority=claim.priority,
         metadata=claim.metadata,
     )
+    registration.held.is_scoped = True
+    return registration
 
 
 async def run_as_active[T](client: _Client, claim: Claim, work: Work[T], stop_budget_ms: float) -> T:
@@ -104,7 +107,10 @@ async def run_as_active[T](client: _Client, claim: Claim, work: Work[T], stop_bu
             outcome = await _run_while_active(tenure, work, stop_budget_ms)
             if outcome is not None:
                 return outcome.result()
-            client.step_down(registration, "its work was stopped before the lease could end")
+            if tenure.is_asked_to_end:
+                await _resign(registration)
+            else:
+                client.step_down(registration, "its work was stopped before the lease could end")
     finally:
         if registration is not None and not registration.is_ended:
             await _deregister(registration)
@@ -151,10 +157,19 @@ async def _stop[T](task: asyncio.Task[T], tenure: Tenure) -> None:
         _log.error("work.failed_while_stopping", resource_id=tenure.resource_id, epoch=tenure.epoch, exc_info=error)
 
 
-async def _deregister(registration: Registration) -> None:
+async def _resign(registration: Registration) -> None:
     try:
-        await registration.deregister()
+        await registration.resign()
     except TenureError as error:  # its tenure is over on this side; the broker hears it by the next heartbeat
+        _log.warning("resign.unanswered", resource_id=registration.resource_id, reason=str(error))
+
+
+async def _deregister(registration: Registration) -> None:
+    """End the registration without waiting long: on this side it is over, and the client goes on telling the broker."""
+    try:
+        async with asyncio.timeout(_LEAVE_MS / 1_000):
+            await registration.deregister()
+    except (TenureError, TimeoutError) as error:
         _log.warning("deregister.unanswered", resource_id=registration.resource_id, reason=str(error))
 
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import threading
+from collections.abc import Coroutine
 from importlib.metadata import version
 from typing import Final
 
@@ -76,7 +77,7 @@ class SessionConnection:
         self._state_changed = asyncio.Event()
         self._connection = 0
         self._registrations: dict[int, Registration] = {}
-        self._abandoned: set[asyncio.Task[None]] = set()
+        self._going_on: set[asyncio.Task[None]] = set()
         self._thread = LeaseThread(self._core, self._lock, context, endpoints, self._hand_over)
         self._channel = RequestChannel(context, endpoints, self._hello)
 
@@ -204,15 +205,26 @@ class SessionConnection:
         with self._lock:
             epoch = self._core.end_registration(registration.held, "it was deregistered")
         self._notify_changed()
-        with contextlib.suppress(NotFoundError, SessionExpiredError):
-            await self._end_at_broker(registration, epoch)
+        ending = self._go_on_with(self._end_at_broker(registration, epoch))
+        try:
+            async with asyncio.timeout(self._timeout_ms / 1_000):
+                await asyncio.shield(ending)
+        except TimeoutError:
+            raise RequestTimeoutError(Deregister.__name__, round(self._timeout_ms)) from None
 
     async def _end_at_broker(self, registration: Registration, epoch: int) -> None:
-        """Deregister whatever tenure the broker has it in: it may have promoted it in the meantime."""
+        """Deregister until that is answered: a registration that nobody holds must not be promoted.
+
+        Whatever tenure the broker has it in ends: it may have promoted it in the meantime.
+        """
         number = registration.registration_id
         while True:
             try:
                 await self.request(Deregister(registration_id=number, epoch=epoch), Deregistered)
+            except (RequestTimeoutError, BrokerUnavailableError):
+                continue
+            except (NotFoundError, SessionExpiredError, ClientClosedError):
+                return
             except NotActiveError:
                 resource = await self.request(GetResource(resource_id=registration.resource_id), Resource)
                 active = resource.resource.active
@@ -248,9 +260,14 @@ class SessionConnection:
         key = (item.service_name, item.instance_id, resource_id)
         if any((r.service_name, r.instance_id, r.resource_id) == key for r in self._registrations.values()):
             return  # it existed before, and whoever asked still holds it
-        task = self._loop.create_task(self._end_abandoned(item))
-        self._abandoned.add(task)
-        task.add_done_callback(self._abandoned.discard)
+        self._go_on_with(self._end_abandoned(item))
+
+    def _go_on_with(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Let work go on until it is done or the client is closed, whoever waits for it."""
+        task = self._loop.create_task(work)
+        self._going_on.add(task)
+        task.add_done_callback(self._going_on.discard)
+        return task
 
     async def _end_abandoned(self, item: Register) -> None:
         with contextlib.suppress(TenureError):
@@ -259,7 +276,7 @@ class SessionConnection:
                     registered = await self.request(item, Registered)
                 except (RequestTimeoutError, BrokerUnavailableError):
                     continue
-                await self.deregister(self._adopt(registered, item))
+                await self._adopt(registered, item).deregister()
                 return
 
     def set_status(self, status: ServiceStatus) -> None:
@@ -268,15 +285,15 @@ class SessionConnection:
 
     async def close(self) -> None:
         """End the session: first nothing is active any more, then the broker is told, then all is let go."""
-        was_open = self._core.phase is Phase.OPEN
-        for task in self._abandoned:
+        was_connected = self._core.is_connected
+        for task in self._going_on:
             task.cancel()
-        await asyncio.gather(*self._abandoned, return_exceptions=True)
+        await asyncio.gather(*self._going_on, return_exceptions=True)
         with self._lock:
             self._core.end("its client was closed")
         self._notify_changed()
         self._thread.stop()
-        if was_open:
+        if was_connected:
             with contextlib.suppress(TenureError):
                 await self._channel.request(Goodbye(), _GOODBYE_MS)
         self._channel.close(ClientClosedError("the client was closed while this request waited"))

@@ -196,9 +196,17 @@ class Tenure:
             raise self.registration.role_lost(self.epoch)
         return self.epoch
 
+    @property
+    def is_asked_to_end(self) -> bool:
+        """Whether somebody asked for this tenure to end."""
+        return self.registration.held.asked_epoch == self.epoch
+
     async def wait_ending(self, margin_ms: float) -> None:
-        """Wait until the tenure is over, or will be in `margin_ms` unless a heartbeat is answered before."""
-        while (left_ms := self.remaining_ms - margin_ms) > 0:
+        """Wait until the tenure is to end: it is over or will be in `margin_ms` unless a heartbeat is answered before.
+
+        Also if somebody asked for it to end (`is_asked_to_end`).
+        """
+        while not self.is_asked_to_end and (left_ms := self.remaining_ms - margin_ms) > 0:
             try:
                 async with asyncio.timeout(left_ms / 1_000):
                     await self.registration.wait_changed()

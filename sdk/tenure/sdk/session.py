@@ -44,6 +44,7 @@ from tenure.contract.messages import (
     Registered,
     RoleStatement,
     RoleStatements,
+    StepDown,
     Welcome,
 )
 from tenure.contract.vocabulary import Channel, ServiceRole, ServiceStatus
@@ -66,7 +67,7 @@ class Phase(StrEnum):
 class Held:
     """One registration of this session; `standing` is replaced, never changed, so that any thread may read it."""
 
-    __slots__ = ("entered", "left_epoch", "registration_id", "standing")
+    __slots__ = ("asked_epoch", "entered", "is_scoped", "left_epoch", "registration_id", "standing")
 
     def __init__(self, registration_id: int) -> None:
         self.registration_id = registration_id
@@ -75,6 +76,10 @@ class Held:
         """Whether the tenure of `standing` has been valid at some time."""
         self.left_epoch = 0
         """The newest tenure left: neither it nor one before it is entered again."""
+        self.asked_epoch = 0
+        """The newest tenure that somebody asked it to leave."""
+        self.is_scoped = False
+        """Whether its work runs in a scope, which stops it before it resigns; else it resigns as soon as it is asked."""
 
 
 class SessionCore:
@@ -184,6 +189,8 @@ class SessionCore:
             case RoleStatements(statements=statements):
                 for statement in statements:
                     self.apply(statement, now)
+            case StepDown():
+                self._asked_to_resign(message)
             case Closing():
                 self.lose_connection()
             case ErrorReply(error=error):
@@ -313,6 +320,16 @@ class SessionCore:
         for held in self.registrations.values():
             if held.standing.role is ServiceRole.ACTIVE and held.standing.epoch in confirmed:
                 self._extend(held, now)
+
+    def _asked_to_resign(self, request: StepDown) -> None:
+        held = self.registrations.get(request.registration_id)
+        if held is None or held.standing.epoch != request.epoch:
+            return
+        held.asked_epoch = request.epoch
+        if held.is_scoped:
+            self.changed.append(held)
+        else:
+            self.step_down(held, "it was asked to resign", declined=True)
 
     def _refused(self, error: ErrorInfo, now: Reading) -> Hello | None:
         match error.code:
