@@ -10,6 +10,8 @@ A refusal is an `error` reply, and nothing has changed.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from msgspec import Struct, structs
 
 from tenure.contract.errors import (
@@ -201,6 +203,8 @@ class Registry:
                 self._check_history(None, 0)
                 check_batch(request)
                 return RegisteredMany(results=tuple(self._result(draft, presence, item) for item in request.items))
+            case _:
+                assert_never(request)
 
     def _presence(self, origin: Origin) -> Presence:
         if origin.session == 0:

@@ -6,6 +6,8 @@ construction. The invariant that a resource has at most one active registration 
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 from tenure.domain.records import (
     Change,
@@ -130,6 +132,8 @@ class State:
             case ForgetResource(resource_id):
                 del self.abandoned[resource_id]
                 del self.resources[resource_id]
+            case _:
+                assert_never(change)
 
     def _put_session(self, session: Session) -> None:
         presence = self.sessions.get(session.number)
