@@ -7,6 +7,7 @@ committed, but for heartbeat acknowledgements, which are computed from what is: 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 
 import msgspec
@@ -63,6 +64,8 @@ class CoreLimits(Struct, frozen=True, kw_only=True):
     """Requests one connection may have unanswered."""
     queue_max: int = 20_000
     """Decisions that wait for a commit; beyond it requests are refused with `overloaded`."""
+    batch_max: int = 2_000
+    """Decisions in one commit; what is beyond goes into the next one."""
     expiries_max: int = 2_000
     """Registrations ended by expiry in one go."""
 
@@ -97,9 +100,10 @@ class Release(Struct, frozen=True, kw_only=True):
 class _Pending:
     """Decisions on their way to one commit, and the answers that wait for it."""
 
-    __slots__ = ("changes", "encoded", "events", "replies", "statements")
+    __slots__ = ("changes", "decisions", "encoded", "events", "replies", "statements")
 
     def __init__(self) -> None:
+        self.decisions = 0
         self.changes: list[Change] = []
         self.events: list[AnyEvent] = []
         self.encoded: list[bytes] = []
@@ -139,7 +143,8 @@ class BrokerCore:
         self.is_closing = False
         self._events_endpoints = events_endpoints
         self._broker = broker
-        self._gathering = _Pending()
+        self._gathering = deque([_Pending()])
+        """What waits to be stored, a commit each; only the last one still grows."""
         self._in_flight: _Pending | None = None
 
     # --- what comes in ------------------------------------------------------------------------------------------------
@@ -194,7 +199,7 @@ class BrokerCore:
     @property
     def has_batch(self) -> bool:
         """Whether decisions wait to be stored."""
-        return bool(self._gathering.events)
+        return bool(self._gathering[0].events)
 
     @property
     def has_work(self) -> bool:
@@ -203,10 +208,11 @@ class BrokerCore:
 
     def take_batch(self) -> Batch | None:
         """What to store next; None while there is nothing, or while a batch is under way."""
-        if self._in_flight is not None or not self._gathering.events:
+        if self._in_flight is not None or not self.has_batch:
             return None
-        pending = self._in_flight = self._gathering
-        self._gathering = _Pending()
+        pending = self._in_flight = self._gathering.popleft()
+        if not self._gathering:
+            self._gathering.append(_Pending())
         return Batch(
             first_revision=pending.events[0].revision,
             changes=tuple(pending.changes),
@@ -240,14 +246,14 @@ class BrokerCore:
         Everyone who waits is told that the outcome of his request is unknown, and every connection says hello again,
         because the numbers that the dropped decisions gave out will be given out again.
         """
-        for pending in (self._in_flight, self._gathering):
+        for pending in (self._in_flight, *self._gathering):
             if pending is not None:
                 info = ErrorInfo(code=code, message=f"{why}; the outcome is unknown, repeat the request")
                 body = codec.encode(ErrorReply(error=info))
                 for connection, request_id, _ in pending.replies:
                     self.outgoing.append(Outgoing(connection.route, request_id, body))
         self._in_flight = None
-        self._gathering = _Pending()
+        self._gathering = deque([_Pending()])
         self.connections.forget_all()
         self.event_reads.clear()
         self.registry = Registry(stored, now, self.registry.limits)
@@ -307,9 +313,10 @@ class BrokerCore:
                 f"{connection.in_flight} requests of this connection are unanswered; wait for answers first",
                 retry_after_ms=_RETRY_AFTER_MS,
             )
-        if len(self._gathering.replies) >= self.limits.queue_max:
+        waiting = sum(len(pending.replies) for pending in self._gathering)
+        if waiting >= self.limits.queue_max:
             raise OverloadedError(
-                f"{len(self._gathering.replies)} requests wait for the store; try again later",
+                f"{waiting} requests wait for the store; try again later",
                 retry_after_ms=_RETRY_AFTER_MS,
             )
 
@@ -337,8 +344,12 @@ class BrokerCore:
             control = self.connections.current(session, Channel.CONTROL)
             if control is not None:
                 self.outgoing.append(Outgoing(control.route, b"", codec.encode(step_down)))
-        pending = self._gathering
+        pending = self._gathering[-1]
         if decision.events:
+            if pending.decisions >= self.limits.batch_max:
+                pending = _Pending()
+                self._gathering.append(pending)
+            pending.decisions += 1
             pending.changes.extend(decision.changes)
             pending.events.extend(decision.events)
             pending.encoded.extend(map(codec.encode, decision.events))

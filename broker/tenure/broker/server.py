@@ -15,12 +15,12 @@ from typing import Final
 
 import structlog
 import zmq
-from tenure.broker.clock import LeaseClock
 from tenure.broker.config import Config
-from tenure.broker.logs import log_role_change, log_role_conflict
 
+from tenure.broker.clock import LeaseClock
 from tenure.broker.connections import Connection
 from tenure.broker.core import BrokerCore, CoreLimits, EventsRead, Outgoing, Release
+from tenure.broker.logs import log_role_change, log_role_conflict
 from tenure.broker.proof import ExitWatch
 from tenure.broker.sockets import Publisher, Requests
 from tenure.contract.errors import ErrorCode, InternalError, RevisionCompactedError
@@ -139,9 +139,10 @@ class Broker:
             self._clock.instant(),
             registry_limits=limits.registry(),
             limits=CoreLimits(
-                readers_max=limits.connections_max,
+                readers_max=limits.connections_max or CoreLimits().readers_max,
                 requests_in_flight_max=limits.requests_in_flight_max,
                 queue_max=limits.queue_max,
+                batch_max=limits.batch_max,
                 expiries_max=limits.expiries_max,
             ),
             events_endpoints=self.events_endpoints,

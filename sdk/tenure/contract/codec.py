@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -51,6 +51,6 @@ def _decode[T](decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
         raise ProtocolError(f"not a message of this protocol: {str(error)[:_REASON_CHARS_MAX]}") from error
 
 
-def to_builtins(value: object) -> Any:  # noqa: ANN401  (JSON-compatible data has no narrower type)
-    """JSON-compatible dicts and lists for any message, event or view."""
-    return msgspec.to_builtins(value)
+def to_json(value: object) -> str:
+    """One line of JSON for any message, event or view, or a list of them."""
+    return msgspec.json.encode(value).decode()

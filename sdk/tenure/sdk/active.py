@@ -105,7 +105,7 @@ async def run_as_active[T](client: _Client, claim: Claim, work: Work[T], stop_bu
             except RoleLostError:
                 continue
             outcome = await _run_while_active(tenure, work, stop_budget_ms)
-            if outcome is not None:
+            if outcome is not None and not _found_role_lost(outcome, tenure):
                 return outcome.result()
             if tenure.is_asked_to_end:
                 await _resign(registration)
@@ -114,6 +114,11 @@ async def run_as_active[T](client: _Client, claim: Claim, work: Work[T], stop_bu
     finally:
         if registration is not None and not registration.is_ended:
             await _deregister(registration)
+
+
+def _found_role_lost(outcome: asyncio.Task[object], tenure: Tenure) -> bool:
+    """Whether the work itself noticed first that the role is lost (`ensure_active` raised), before it was cancelled."""
+    return not outcome.cancelled() and isinstance(outcome.exception(), RoleLostError) and not tenure.is_active
 
 
 async def _run_while_active[T](tenure: Tenure, work: Work[T], stop_budget_ms: float) -> asyncio.Task[T] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Protocol
 
+from tenure.contract.errors import NotFoundError
 from tenure.contract.events import AnyEvent
 from tenure.contract.messages import (
     BrokerMessage,
@@ -52,6 +54,15 @@ async def roles(asks: Asks, service_name: str) -> list[ResourceView]:
         page = await asks.request(ListRoles(service_name=service_name, after=after), RolePage)
         views.update((view.resource_id, view) for view in page.resources)
         after = page.next_after
+    return [views[resource_id] for resource_id in sorted(views)]
+
+
+async def resources(asks: Asks) -> list[ResourceView]:
+    """Every resource that somebody is registered for, by id."""
+    views: dict[str, ResourceView] = {}
+    for service_name in sorted({instance.service_name for instance in await services(asks)}):
+        with contextlib.suppress(NotFoundError):  # its last instance left in between
+            views.update((view.resource_id, view) for view in await roles(asks, service_name))
     return [views[resource_id] for resource_id in sorted(views)]
 
 

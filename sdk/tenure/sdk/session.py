@@ -79,7 +79,7 @@ class Held:
         self.asked_epoch = 0
         """The newest tenure that somebody asked it to leave."""
         self.is_scoped = False
-        """Whether its work runs in a scope, which stops it before it resigns; else it resigns as soon as it is asked."""
+        """Whether its work runs in a scope, which stops it before it resigns; else it resigns once it is asked."""
 
 
 class SessionCore:

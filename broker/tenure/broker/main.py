@@ -1,0 +1,113 @@
+"""The composition root of `tenure serve`: store, broker, signals, and the admin in a process of its own.
+
+Everything a running broker needs is made here and let go in the opposite order. SIGTERM and SIGINT end it cleanly
+within a second; a store whose last commit is in doubt ends it with an error, and the next start recovers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Final
+
+import structlog
+import uvloop
+import zmq
+
+from tenure.broker.config import Config, ConfigError, prepare_runtime, warn_insecure
+from tenure.broker.server import Broker
+from tenure.storage.options import StoreOptions
+from tenure.storage.sqlite import SqliteStore
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 70  # EX_SOFTWARE: the outcome of a commit is unknown; the next start decides it
+EXIT_UNUSABLE: Final = 78  # EX_CONFIG: the data or an endpoint cannot be used as configured
+
+_ADMIN_END_MS: Final = 300
+
+
+def run(config: Config, on_ready: Callable[[Broker], None]) -> int:
+    """Serve until told to end; the exit code. `on_ready` is called once the broker takes requests.
+
+    Raises:
+        ConfigError: The configuration cannot be served here.
+        StoreError: The data cannot be used.
+    """
+    return uvloop.run(_serve(config, on_ready))
+
+
+async def _serve(config: Config, on_ready: Callable[[Broker], None]) -> int:
+    log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.broker")
+    for warning in warn_insecure(config):
+        log.warning("bind.insecure", warning=warning)
+    prepare_runtime(config)
+    store = await SqliteStore.open(config.data, options=StoreOptions(events_kept=config.limits.events_kept))
+    try:
+        try:
+            broker = await Broker.start(config, store, version=version("tenure"))
+        except zmq.ZMQError as error:
+            places = ", ".join((*config.bind, *config.events_bind))
+            raise ConfigError(
+                f"cannot listen at one of {places}: {error.strerror}; is another broker there?"
+            ) from error
+        log.info("broker.started", endpoints=broker.endpoints, events=broker.events_endpoints, data=str(config.data))
+        admin = asyncio.create_task(_run_admin(config, broker.endpoints[0], log)) if config.admin else None
+        try:
+            on_ready(broker)
+            return await _until_told(broker, log)
+        finally:
+            if admin is not None:
+                admin.cancel()
+                await asyncio.gather(admin, return_exceptions=True)
+            await broker.stop()
+            log.info("broker.stopped")
+    finally:
+        await store.close()
+
+
+async def _until_told(broker: Broker, log: structlog.stdlib.BoundLogger) -> int:
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def tell(number: signal.Signals) -> None:
+        if not told.done():
+            told.set_result(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, tell, number)
+    failed = asyncio.ensure_future(broker.wait())
+    try:
+        await asyncio.wait([told, failed], return_when=asyncio.FIRST_COMPLETED)
+        if told.done():
+            log.info("broker.stopping", signal=told.result().name)
+            return EXIT_OK
+        error = failed.exception()
+        log.critical("broker.ends", reason=str(error), hint="start it again: recovery decides what was committed")
+        return EXIT_FAILED
+    finally:
+        failed.cancel()
+        await asyncio.gather(failed, return_exceptions=True)
+
+
+async def _run_admin(config: Config, endpoint: str, log: structlog.stdlib.BoundLogger) -> None:
+    """Run the admin beside the broker, as a client like any other; the broker goes on without it."""
+    command = [sys.executable, "-m", "tenure.cli", "admin", "--endpoint", endpoint, "--bind", config.admin_bind]
+    if config.insecure_bind:
+        command.append("--insecure-bind")
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, env=os.environ)
+    try:
+        code = await process.wait()
+        log.error("admin.ended", exit_code=code, hint="the broker goes on; `tenure admin` starts the admin alone")
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(_ADMIN_END_MS / 1_000):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()

@@ -1,0 +1,22 @@
+"""The `tenure` command. It needs the `cli` extra; `serve` and `demo` need `broker`, `admin` needs `admin`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; names the extra to install if one is missing."""
+    try:
+        from tenure.cli.app import app
+    except ModuleNotFoundError as error:
+        if error.name not in {"typer", "rich"}:
+            raise
+        print(
+            "The `tenure` command needs an extra that is not installed. Install it with:\n"
+            "    pip install 'tenure[cli]'       status, events, run, resign\n"
+            "    pip install 'tenure[broker]'    all of these, and serve, admin and demo",
+            file=sys.stderr,
+        )
+        sys.exit(78)
+    app()

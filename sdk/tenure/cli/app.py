@@ -1,0 +1,38 @@
+"""The `tenure` command: one function per command, each in a module of its own."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+
+import typer
+from tenure.cli.run import run
+
+from tenure.cli.admin import admin
+from tenure.cli.demo import demo
+from tenure.cli.events import events
+from tenure.cli.resign import resign
+from tenure.cli.serve import serve
+from tenure.cli.status import status
+
+app = typer.Typer(
+    name="tenure",
+    help="Keep exactly one process active for each resource, the others standing by, and move the role when it dies.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command()(serve)
+app.command()(status)
+app.command()(events)
+app.command(context_settings={"allow_interspersed_args": False})(run)
+app.command()(resign)
+app.command()(admin)
+app.command()(demo)
+
+
+@app.command()
+def version() -> None:
+    """Show the version of Tenure."""
+    print(f"tenure {installed_version('tenure')}")

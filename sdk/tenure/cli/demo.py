@@ -1,0 +1,252 @@
+"""`tenure demo`: a real broker, three real processes, three real failures, and a check of what they wrote.
+
+Everything runs in a temporary directory over local sockets and ends with the command. The three instances write to one
+ledger while they are active; the demo kills the active one, asks one to resign, and kills the broker itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from time import monotonic_ns
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from tenure.cli.exits import FAILED, need_extra, run_async
+from tenure.cli.ledger import Stint, faults, read_ledger, stints
+from tenure.contract.errors import NotFoundError, TenureError
+from tenure.contract.events import AnyEvent, RoleChangedEvent
+from tenure.contract.messages import RequestResignation, ResignationRequested
+from tenure.contract.views import ServiceInstance
+from tenure.contract.vocabulary import ServiceRole
+from tenure.sdk import EventListener, queries
+from tenure.sdk.reader import Reader
+
+_RESOURCE: Final = "ledger"
+_INSTANCES: Final = ("ann", "ben", "cat")
+_PATIENCE_MS: Final = 10_000
+_LOOK_AGAIN_MS: Final = 5
+_WORK_MS: Final = 700  # how long an active may write before the next thing happens to it
+_COLORS: Final = {"ann": "cyan", "ben": "magenta", "cat": "yellow"}
+
+
+def demo() -> None:
+    """Kill an active process, hand a role over, kill the broker, and check that only one was ever active. About 10 s.
+
+    Exit code 0 only if the check holds.
+    """
+    need_extra("broker", "aiosqlite", "uvloop")
+    with tempfile.TemporaryDirectory(prefix="tenure-demo-") as directory:
+        is_sound = run_async(_Demo(Path(directory)).run())
+    sys.exit(0 if is_sound else FAILED)
+
+
+class _Demo:
+    """One run of it: processes, timeline and verdict."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._endpoint = f"ipc://{directory}/broker.ipc"
+        self._ledger = directory / "ledger"
+        self._console = Console(highlight=False)
+        self._started_ns = monotonic_ns()
+        self._broker: asyncio.subprocess.Process | None = None
+        self._workers: dict[str, asyncio.subprocess.Process] = {}
+        self._measured: list[tuple[str, str, float]] = []
+
+    async def run(self) -> bool:
+        """Everything in order; whether the ledger is sound."""
+        self._ledger.touch()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._end_all)
+            self._say("start", f"a broker on {self._directory}/data and the instances {', '.join(_INSTANCES)}")
+            await self._start_broker()
+            reader = await stack.enter_async_context(Reader(self._endpoint, timeout_ms=_PATIENCE_MS))
+            listener = await stack.enter_async_context(EventListener(self._endpoint, resource_id=_RESOURCE, since=0))
+            telling = asyncio.create_task(self._tell(listener))
+            stack.callback(telling.cancel)
+            for instance_id in _INSTANCES:
+                await self._start_worker(instance_id)
+            await self._standing_by(reader, len(_INSTANCES) - 1)
+            await self._kill_active(reader)
+            await self._resign(reader)
+            await self._kill_broker(reader)
+            await self._kill_active(reader)
+            await asyncio.sleep(_WORK_MS / 1_000)
+            events = await _all_events(reader)
+        self._show_times()
+        return self._check(events)
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    async def _kill_active(self, reader: Reader) -> None:
+        await asyncio.sleep(_WORK_MS / 1_000)
+        active = await self._active(reader)
+        worker = self._workers.pop(active.instance_id)
+        self._say("kill -9", f"{active.instance_id}, which is active with epoch {active.epoch}")
+        killed_ns = monotonic_ns()
+        worker.send_signal(signal.SIGKILL)
+        await worker.wait()
+        stint = await self._taken_over(active.epoch)
+        self._measured.append(("kill -9 of the active", stint.instance_id, (stint.first_ns - killed_ns) / 1e6))
+        await self._start_worker(active.instance_id)
+        await self._standing_by(reader, len(_INSTANCES) - 1)
+
+    async def _resign(self, reader: Reader) -> None:
+        await asyncio.sleep(_WORK_MS / 1_000)
+        active = await self._active(reader)
+        self._say("resign", f"{active.instance_id} is asked to step down from epoch {active.epoch}")
+        asked_ns = monotonic_ns()
+        await reader.request(RequestResignation(resource_id=_RESOURCE, epoch=active.epoch), ResignationRequested)
+        stint = await self._taken_over(active.epoch)
+        self._measured.append(("a clean resignation", stint.instance_id, (stint.first_ns - asked_ns) / 1e6))
+        await self._standing_by(reader, len(_INSTANCES) - 1)
+
+    async def _kill_broker(self, reader: Reader) -> None:
+        await asyncio.sleep(_WORK_MS / 1_000)
+        active = await self._active(reader)
+        assert self._broker is not None
+        self._say("kill -9", f"the broker, while {active.instance_id} is active with epoch {active.epoch}")
+        killed_ns = monotonic_ns()
+        self._broker.send_signal(signal.SIGKILL)
+        await self._broker.wait()
+        await self._start_broker()
+        again = await self._active(reader)
+        away_ms = (monotonic_ns() - killed_ns) / 1e6
+        kept = "kept its role" if again.epoch == active.epoch else f"lost it to {again.instance_id}"
+        self._say("restart", f"the broker was away for {away_ms:.0f} ms; {active.instance_id} {kept}")
+        self._measured.append(("the broker's restart", f"{active.instance_id} {kept}", away_ms))
+
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    async def _start_broker(self) -> None:
+        arguments = ["serve", "--data", str(self._directory / "data"), "--no-admin", "--log-format", "json"]
+        arguments += ["--bind", self._endpoint, "--events-bind", f"ipc://{self._directory}/events.ipc"]
+        with (self._directory / "broker.log").open("ab") as log:
+            self._broker = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tenure.cli", *arguments, stdout=asyncio.subprocess.PIPE, stderr=log
+            )
+        assert self._broker.stdout is not None
+        if not await self._broker.stdout.readline():  # its first line says that it takes requests
+            tail = (self._directory / "broker.log").read_text()[-2_000:]
+            raise TenureError(f"the demo's broker did not start; its log ends with:\n{tail}")
+
+    async def _start_worker(self, instance_id: str) -> None:
+        self._workers[instance_id] = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tenure.cli.demo_worker", self._endpoint, instance_id, str(self._ledger)
+        )
+
+    async def _end_all(self) -> None:
+        processes = [*self._workers.values(), *([] if self._broker is None else [self._broker])]
+        for process in processes:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
+
+    # --- conditions ---------------------------------------------------------------------------------------------------
+
+    async def _active(self, reader: Reader) -> ServiceInstance:
+        view = await queries.resource(reader, _RESOURCE)
+        if view.active is None:
+            raise TenureError("nobody is active although an instance stood by: this is a defect in Tenure")
+        return view.active
+
+    async def _standing_by(self, reader: Reader, standbys: int) -> None:
+        """Wait until somebody is active and so many stand by, ready to be promoted."""
+
+        async def is_so() -> bool:
+            with contextlib.suppress(NotFoundError):
+                view = await queries.resource(reader, _RESOURCE)
+                fit = [standby for standby in view.standbys if standby.status.may_be_promoted]
+                return view.active is not None and len(fit) == standbys
+            return False
+
+        await _until(is_so, f"{standbys} instances did not stand by in time")
+
+    async def _taken_over(self, epoch: int) -> Stint:
+        """Wait until somebody has written under a later epoch."""
+        found: list[Stint] = []
+
+        async def is_so() -> bool:
+            found[:] = [stint for stint in stints(read_ledger(self._ledger)) if stint.epoch > epoch]
+            return bool(found)
+
+        await _until(is_so, f"nobody took over from epoch {epoch} in time")
+        return found[0]
+
+    # --- what is shown ------------------------------------------------------------------------------------------------
+
+    async def _tell(self, listener: EventListener) -> None:
+        async for event in listener:
+            if isinstance(event, RoleChangedEvent):
+                old, new = event.old_role or "new", event.new_role or "gone"
+                epoch = f", epoch {event.epoch}" if event.epoch else ""
+                style = "bold green" if event.new_role is ServiceRole.ACTIVE else "dim"
+                self._say("", f"[{style}]{event.instance_id}: {old} → {new} ({event.reason}{epoch})[/]")
+
+    def _say(self, what: str, detail: str) -> None:
+        seconds = (monotonic_ns() - self._started_ns) / 1e9
+        self._console.print(f"[dim]{seconds:7.3f} s[/]  [bold]{what:8}[/] {detail}")
+
+    def _show_times(self) -> None:
+        table = Table(title="How long until the next one was at work", title_justify="left", box=None, pad_edge=False)
+        table.add_column("what happened")
+        table.add_column("who was at work then")
+        table.add_column("ms", justify="right")
+        for what, who, took_ms in self._measured:
+            table.add_row(what, who, f"{took_ms:.1f}")
+        self._console.print()
+        self._console.print(table)
+
+    def _check(self, events: tuple[AnyEvent, ...]) -> bool:
+        entries = read_ledger(self._ledger)
+        found = faults(entries, events)
+        self._console.print()
+        for stint in stints(entries):
+            length_ms = (stint.last_ns - stint.first_ns) / 1e6
+            self._console.print(
+                f"  epoch {stint.epoch:>4}  {stint.instance_id}  {stint.entries:>5} lines in {length_ms:.0f} ms"
+            )
+        if found:
+            self._console.print("[bold red]The ledger is NOT sound:[/]")
+            for fault in found:
+                self._console.print(f"  {fault}")
+            return False
+        self._console.print(
+            f"[bold green]The ledger is sound:[/] {len(entries)} lines, never two at once, every epoch greater than "
+            f"the one before, and nothing that the broker had answered was lost ({len(events)} events without a gap)."
+        )
+        self._console.print("\nNext:  tenure serve        and in other terminals, twice:")
+        self._console.print(
+            "       tenure run --service hello -- sh -c 'echo active with epoch $TENURE_EPOCH; sleep 1000'"
+        )
+        return True
+
+
+async def _until(is_so: Callable[[], Awaitable[bool]], otherwise: str) -> None:
+    """Look until something is so, for a bounded time."""
+    try:
+        async with asyncio.timeout(_PATIENCE_MS / 1_000):
+            while not await is_so():  # noqa: ASYNC110  (files and other processes send no events)
+                await asyncio.sleep(_LOOK_AGAIN_MS / 1_000)
+    except TimeoutError:
+        raise TenureError(f"{otherwise} ({_PATIENCE_MS} ms)") from None
+
+
+async def _all_events(reader: Reader) -> tuple[AnyEvent, ...]:
+    events: list[AnyEvent] = []
+    newest = 1
+    while len(events) < newest:
+        page, newest = await queries.events(reader, len(events))
+        events.extend(page)
+        if not page:
+            break
+    return tuple(events)

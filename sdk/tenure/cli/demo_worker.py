@@ -1,0 +1,46 @@
+"""One instance of the demo's service: while it is active it writes to the ledger, each line under its epoch.
+
+The ledger stands for whatever must not be written to by two at once: an exchange, a robot, a file. Each line is
+`<monotonic nanoseconds> <instance> <epoch>`, appended in one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from time import monotonic_ns
+
+from tenure.sdk import ServiceClient, Tenure
+
+_PAUSE_MS = 2
+
+
+async def _serve(endpoint: str, instance_id: str, ledger_path: str) -> None:
+    ledger = os.open(ledger_path, os.O_WRONLY | os.O_APPEND)
+
+    async def write(tenure: Tenure) -> None:
+        while True:
+            epoch = tenure.ensure_active()
+            os.write(ledger, f"{monotonic_ns()} {instance_id} {epoch}\n".encode())
+            await asyncio.sleep(_PAUSE_MS / 1_000)
+
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    async with ServiceClient(endpoint) as client:
+        await client.run_as_active("ledger-writer", write, instance_id=instance_id, resource_id="ledger")
+
+
+def main() -> None:
+    """Run until SIGTERM: `python -m tenure.cli.demo_worker ENDPOINT INSTANCE LEDGER`."""
+    endpoint, instance_id, ledger_path = sys.argv[1:]
+    try:
+        asyncio.run(_serve(endpoint, instance_id, ledger_path))
+    except asyncio.CancelledError:
+        return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""`tenure events`: what changed, from the store and then as it happens."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+from tenure.sdk.listener import EventListener, StreamRestarted
+
+from tenure.cli.exits import run_async
+from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
+from tenure.contract.codec import to_json
+from tenure.contract.events import (
+    AnyEvent,
+    RegistrationUpdatedEvent,
+    RoleChangedEvent,
+    SessionClosedEvent,
+    SessionOpenedEvent,
+    StatusChangedEvent,
+)
+from tenure.sdk import queries
+from tenure.sdk.reader import Reader
+
+
+def events(
+    since: Annotated[int, typer.Option(min=0, help="Only events with a greater revision.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
+    resource: Annotated[str | None, typer.Option(help="Only this resource's events.", show_default=False)] = None,
+    endpoint: Endpoints = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what changed: one line an event, or one JSON object a line with --json.
+
+    Exit code 69 if no broker answers.
+    """
+    endpoints = tuple(endpoint or ())
+    if follow:
+        run_async(_follow(endpoints, since, resource, as_json))
+    else:
+        run_async(_show(endpoints, since, resource, as_json))
+
+
+async def _show(endpoints: tuple[str, ...], since: int, resource: str | None, as_json: bool) -> None:
+    async with Reader(*endpoints, timeout_ms=READ_TIMEOUT_MS) as reader:
+        more = True
+        while more:
+            page, newest = await queries.events(reader, since)
+            for event in page:
+                since = event.revision
+                if resource is None or getattr(event, "resource_id", None) == resource:
+                    _write(event, as_json)
+            more = bool(page) and since < newest
+
+
+async def _follow(endpoints: tuple[str, ...], since: int, resource: str | None, as_json: bool) -> None:
+    async with EventListener(*endpoints, resource_id=resource, since=since, timeout_ms=READ_TIMEOUT_MS) as listener:
+        async for event in listener:
+            if isinstance(event, StreamRestarted):
+                print(f"tenure: the stream starts again at revision {event.revision}: {event.reason}", file=sys.stderr)
+            else:
+                _write(event, as_json)
+
+
+def _write(event: AnyEvent, as_json: bool) -> None:
+    sys.stdout.write((to_json(event) if as_json else _line(event)) + "\n")
+    sys.stdout.flush()
+
+
+def _line(event: AnyEvent) -> str:
+    clock = time.strftime("%H:%M:%S", time.localtime(event.at_ms / 1_000))
+    return f"{event.revision:>8}  {clock}.{event.at_ms % 1_000:03}  {_sentence(event)}"
+
+
+def _sentence(event: AnyEvent) -> str:
+    match event:
+        case RoleChangedEvent():
+            old, new = event.old_role or "new", event.new_role or "gone"
+            epoch = f", epoch {event.epoch}" if event.epoch else ""
+            after = ""
+            if event.previous_holder is not None:
+                after = f", after {event.previous_holder.instance_id} (epoch {event.previous_holder.epoch})"
+            who = f"{event.service_name}/{event.instance_id}"
+            return f"{event.resource_id}: {who} {old} → {new} ({event.reason}{epoch}{after})"
+        case RegistrationUpdatedEvent():
+            return (
+                f"registration {event.registration_id} changed: priority {event.priority}, candidate {event.candidate}"
+            )
+        case SessionOpenedEvent():
+            return f"session {event.revision} opened by {event.client or 'a client'}, lease {event.lease_ms} ms"
+        case SessionClosedEvent():
+            return f"session {event.session} ended ({event.reason})"
+        case StatusChangedEvent():
+            return f"session {event.session} is {event.new_status} (was {event.old_status})"

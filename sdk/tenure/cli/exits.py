@@ -1,0 +1,88 @@
+"""Exit codes, and how an error becomes one clear line on standard error.
+
+The codes are those of sysexits.h where it has one, so that a supervisor can tell "try again" from "mend this".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Coroutine, Iterator
+from importlib.util import find_spec
+from typing import Final
+
+from tenure.contract.errors import (
+    BrokerUnavailableError,
+    DuplicateInstanceError,
+    InvalidEndpointError,
+    RequestTimeoutError,
+    RoleConflictError,
+    TenureError,
+)
+
+FAILED: Final = 1
+USAGE: Final = 64
+"""EX_USAGE: an argument is wrong."""
+UNAVAILABLE: Final = 69
+"""EX_UNAVAILABLE: no broker answered."""
+REFUSED: Final = 75
+"""EX_TEMPFAIL: the claim was refused because somebody else holds it; trying later may succeed."""
+CONFIG: Final = 78
+"""EX_CONFIG: the configuration, the data or the installation is wrong."""
+INTERRUPTED: Final = 130
+"""Ended by Ctrl-C."""
+
+
+def complain(message: str) -> None:
+    """Say what went wrong, on standard error."""
+    print(f"tenure: {message}", file=sys.stderr)
+
+
+def need_extra(extra: str, *modules: str) -> None:
+    """End with what to install if an extra's modules are not there.
+
+    Raises:
+        SystemExit: One is not.
+    """
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        complain(f"this needs {', '.join(missing)}, which is not installed: pip install 'tenure[{extra}]'")
+        sys.exit(CONFIG)
+
+
+def run_async[T](work: Coroutine[None, None, T]) -> T:
+    """Run a command's coroutine to its end; errors become a line and an exit code.
+
+    Raises:
+        SystemExit: It failed.
+    """
+    with clear_errors():
+        return asyncio.run(work)
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn what users may meet into one line and an exit code.
+
+    Raises:
+        SystemExit: An error came up inside.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has had enough
+        sys.stderr.close()
+        sys.exit(0)
+    except TenureError as error:
+        complain(str(error))
+        sys.exit(_code_of(error))
+
+
+def _code_of(error: TenureError) -> int:
+    if isinstance(error, (BrokerUnavailableError, RequestTimeoutError)):
+        return UNAVAILABLE
+    if isinstance(error, (RoleConflictError, DuplicateInstanceError)):
+        return REFUSED
+    return USAGE if isinstance(error, InvalidEndpointError) else FAILED

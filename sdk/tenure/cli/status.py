@@ -1,0 +1,89 @@
+"""`tenure status`: who is active for what, and who would be next."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tenure.cli.exits import run_async
+from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
+from tenure.contract.codec import to_json
+from tenure.contract.views import ResourceView, ServiceInstance
+from tenure.contract.vocabulary import ServiceStatus
+from tenure.sdk import queries
+from tenure.sdk.reader import Reader
+
+_STATUS_STYLES = {
+    ServiceStatus.HEALTHY: "green",
+    ServiceStatus.DEGRADED: "yellow",
+    ServiceStatus.STARTING: "cyan",
+    ServiceStatus.DRAINING: "cyan",
+    ServiceStatus.UNHEALTHY: "red",
+    ServiceStatus.LATE: "red",
+}
+
+
+def status(
+    service: Annotated[str | None, typer.Argument(help="Only this service's resources.", show_default=False)] = None,
+    endpoint: Endpoints = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who is active for each resource, under which epoch and since when, and who stands by in which order.
+
+    Exit code 69 if no broker answers.
+    """
+    views = run_async(_read(tuple(endpoint or ()), service))
+    if as_json:
+        sys.stdout.write(to_json(views) + "\n")
+    elif views:
+        Console().print(_table(views))
+    else:
+        Console(stderr=True).print(
+            "Nobody is registered yet. To stand by for a resource: tenure run --service NAME -- CMD"
+        )
+
+
+async def _read(endpoints: tuple[str, ...], service: str | None) -> list[ResourceView]:
+    async with Reader(*endpoints, timeout_ms=READ_TIMEOUT_MS) as reader:
+        if service is not None:
+            return await queries.roles(reader, service)
+        return await queries.resources(reader)
+
+
+def _table(views: list[ResourceView]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("RESOURCE", "ACTIVE", "EPOCH", "SINCE", "LEASE LEFT", "STANDBYS, NEXT FIRST"):
+        table.add_column(heading, justify="right" if heading in {"EPOCH", "LEASE LEFT"} else "left", overflow="fold")
+    for view in views:
+        active = view.active
+        standbys = Text("\n").join(_named(standby) for standby in view.standbys)
+        if view.standby_count > len(view.standbys):
+            standbys.append(f"\n… and {view.standby_count - len(view.standbys)} more", style="dim")
+        if active is None:
+            table.add_row(view.resource_id, Text("nobody", style="bold red"), "", "", "", standbys)
+        else:
+            since = _ago(active.since_ms)
+            lease = f"{active.lease_left_ms} ms"
+            table.add_row(view.resource_id, _named(active), str(active.epoch), since, lease, standbys)
+    return table
+
+
+def _named(instance: ServiceInstance) -> Text:
+    name = Text(f"{instance.service_name}/{instance.instance_id} ")
+    return name.append(instance.status.value, style=_STATUS_STYLES[instance.status])
+
+
+def _ago(unix_ms: int) -> str:
+    """When something was, with how long ago that is."""
+    seconds = max(0, round(time.time() - unix_ms / 1_000))
+    clock = time.strftime("%H:%M:%S", time.localtime(unix_ms / 1_000))
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{clock} ({seconds // size} {unit})"
+    return f"{clock} ({seconds} s)"
