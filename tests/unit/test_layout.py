@@ -123,23 +123,32 @@ def test_annotations_are_deferred_everywhere() -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("package", ["contract", "sdk", "cli"])
+# Makes this process one that has the base install only; what follows runs in it.
+BASE_INSTALL = f"""
+import importlib, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {EXTRAS_ONLY!r}:
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+@pytest.mark.parametrize("package", ["contract", "sdk"])
 def test_imports_on_the_base_install(package: str) -> None:
-    """The SDK imports without any extra, and so does the command's entry point, which then names the extra it lacks."""
-    names = source_modules(package) if package != "cli" else ["tenure.cli"]
+    """What an application imports needs no extra, module by module."""
+    names = source_modules(package)
     assert names
-    program = (
-        "import importlib, sys\n"
-        "class Absent:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name.partition('.')[0] in {EXTRAS_ONLY!r}:\n"
-        "            raise ModuleNotFoundError(name, name=name)\n"
-        "sys.meta_path.insert(0, Absent())\n"
-        "for name in sys.argv[1:]:\n"
-        "    importlib.import_module(name)\n"
-    )
-    result = run_python("-c", program, *names)
+    result = run_python("-c", f"{BASE_INSTALL}[*map(importlib.import_module, sys.argv[1:])]", *names)
     assert result.returncode == 0, result.stderr
+
+
+def test_command_names_the_extra_it_lacks() -> None:
+    """On the base install `tenure` is there already, and says what to install instead of failing to import."""
+    result = run_python("-c", f"{BASE_INSTALL}from tenure.cli import main; main()")
+    assert result.returncode == 78
+    assert "pip install 'tenure[cli]'" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_wheel_holds_the_whole_source(tmp_path: Path) -> None:
