@@ -18,14 +18,15 @@ import structlog
 import uvloop
 import zmq
 
-from tenure.broker.config import Config, ConfigError, prepare_runtime, warn_insecure
+from tenure.broker.config import Config, ConfigError
+from tenure.broker.exposure import warn_insecure
+from tenure.broker.runtime_directory import prepare_runtime_directories
 from tenure.broker.server import Broker
 from tenure.storage.options import StoreOptions
 from tenure.storage.sqlite import SqliteStore
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 70  # EX_SOFTWARE: the outcome of a commit is unknown; the next start decides it
-EXIT_UNUSABLE: Final = 78  # EX_CONFIG: the data or an endpoint cannot be used as configured
 
 _ADMIN_END_MS: Final = 300
 
@@ -44,16 +45,14 @@ async def _serve(config: Config, on_ready: Callable[[Broker], None]) -> int:
     log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.broker")
     for warning in warn_insecure(config):
         log.warning("bind.insecure", warning=warning)
-    prepare_runtime(config)
+    prepare_runtime_directories(config, os.environ)
     store = await SqliteStore.open(config.data, options=StoreOptions(events_kept=config.limits.events_kept))
     try:
         try:
             broker = await Broker.start(config, store, version=version("tenure"))
         except zmq.ZMQError as error:
             places = ", ".join((*config.bind, *config.events_bind))
-            raise ConfigError(
-                f"cannot listen at one of {places}: {error.strerror}; is another broker there?"
-            ) from error
+            raise ConfigError(places, f"cannot listen here ({error.strerror}); is another broker there?") from error
         log.info("broker.started", endpoints=broker.endpoints, events=broker.events_endpoints, data=str(config.data))
         admin = asyncio.create_task(_run_admin(config, broker.endpoints[0], log)) if config.admin else None
         try:
@@ -71,26 +70,21 @@ async def _serve(config: Config, on_ready: Callable[[Broker], None]) -> int:
 
 async def _until_told(broker: Broker, log: structlog.stdlib.BoundLogger) -> int:
     loop = asyncio.get_running_loop()
-    told: asyncio.Future[signal.Signals] = loop.create_future()
-
-    def tell(number: signal.Signals) -> None:
-        if not told.done():
-            told.set_result(number)
-
+    told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, tell, number)
-    failed = asyncio.ensure_future(broker.wait())
+        loop.add_signal_handler(number, told.set)
+    tasks = [asyncio.create_task(told.wait()), asyncio.create_task(broker.wait())]
     try:
-        await asyncio.wait([told, failed], return_when=asyncio.FIRST_COMPLETED)
-        if told.done():
-            log.info("broker.stopping", signal=told.result().name)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if told.is_set():
+            log.info("broker.stopping")
             return EXIT_OK
-        error = failed.exception()
-        log.critical("broker.ends", reason=str(error), hint="start it again: recovery decides what was committed")
+        log.critical("broker.ends", hint="start it again: recovery decides what was committed")
         return EXIT_FAILED
     finally:
-        failed.cancel()
-        await asyncio.gather(failed, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _run_admin(config: Config, endpoint: str, log: structlog.stdlib.BoundLogger) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-type Endpoints = Annotated[
+Endpoints = Annotated[
     list[str] | None,
     typer.Option(
         "--endpoint",
@@ -17,7 +17,7 @@ type Endpoints = Annotated[
         show_default=False,
     ),
 ]
-type AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 
 READ_TIMEOUT_MS: Final = 3_000
 """How long a command that only reads looks for a broker."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,12 +49,14 @@ def serve(
     Exit code 78 if the data or an endpoint cannot be used, 70 if the store failed while serving (start it again).
     """
     need_extra("broker", "aiosqlite", "uvloop")
-    from tenure.broker.config import ConfigError, load_config, render_config, sample
+    from tenure.broker.config import ConfigError, resolve_config
+    from tenure.broker.config_text import render_config
     from tenure.broker.logs import configure_logging
-    from tenure.broker.main import StoreError, run
+    from tenure.broker.main import run
+    from tenure.domain.store import StoreError
 
     if sample_config:
-        sys.stdout.write(sample())
+        sys.stdout.write(files("tenure.broker").joinpath("tenure.toml").read_text())
         return
     flags = {
         "data": data,
@@ -66,9 +69,9 @@ def serve(
         "log.format": log_format,
     }
     try:
-        loaded = load_config(config, os.environ, {key: value for key, value in flags.items() if value is not None})
+        loaded, sources = resolve_config(config, os.environ, flags)
         if print_config:
-            sys.stdout.write(render_config(loaded))
+            sys.stdout.write(render_config(loaded, sources))
             return
         configure_logging(loaded.log.level, loaded.log.format)
         sys.exit(run(loaded, lambda broker: _say_ready(loaded, broker)))
