@@ -46,11 +46,10 @@ def runtime_directory(environ: Mapping[str, str], uid: int) -> str:
     The last candidate is below /tmp, which every user shares: whoever uses it checks that it belongs to `uid`.
     """
     longest = max(len(_REQUESTS_NAME), len(_EVENTS_NAME))
-    candidates = [*_candidates(environ, uid)]
-    for candidate in candidates:
+    for candidate in _candidates(environ, uid):
         if len(os.fsencode(candidate)) + 1 + longest <= IPC_PATH_BYTES_MAX:
             return candidate
-    return candidates[-1]
+    return f"{_SHARED_TEMPORARY}/tenure-{uid}"
 
 
 def default_request_endpoints(environ: Mapping[str, str], uid: int) -> tuple[str, ...]:
@@ -101,7 +100,6 @@ def _candidates(environ: Mapping[str, str], uid: int) -> Iterator[str]:
     temporary = environ.get("TMPDIR", "")
     if os.path.isabs(temporary):
         yield os.path.join(temporary, f"tenure-{uid}")
-    yield f"{_SHARED_TEMPORARY}/tenure-{uid}"
 
 
 def _parse_ipc(text: str, path: str) -> IpcEndpoint:
