@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from importlib.metadata import version as installed_version
 
+import structlog
 import typer
-from tenure.cli.run import run
 
 from tenure.cli.admin import admin
 from tenure.cli.demo import demo
 from tenure.cli.events import events
 from tenure.cli.resign import resign
+from tenure.cli.run import run
 from tenure.cli.serve import serve
 from tenure.cli.status import status
 
@@ -30,6 +33,15 @@ app.command(context_settings={"allow_interspersed_args": False})(run)
 app.command()(resign)
 app.command()(admin)
 app.command()(demo)
+
+
+@app.callback()
+def quietly() -> None:
+    """Have the SDK report trouble on standard error, and nothing else; `serve` sets up the broker's own logging."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 @app.command()

@@ -58,7 +58,7 @@ async def _read(endpoints: tuple[str, ...], service: str | None) -> list[Resourc
 
 def _table(views: list[ResourceView]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("RESOURCE", "ACTIVE", "EPOCH", "SINCE", "LEASE LEFT", "STANDBYS, NEXT FIRST"):
+    for heading in ("RESOURCE", "ACTIVE", "EPOCH", "SINCE", "LEASE LEFT", "NEXT IN LINE"):
         table.add_column(heading, justify="right" if heading in {"EPOCH", "LEASE LEFT"} else "left", overflow="fold")
     for view in views:
         active = view.active

@@ -27,7 +27,7 @@ from tenure.contract.errors import (
 from tenure.contract.vocabulary import OnConflict, ServiceRole
 from tenure.sdk.registration import Registration, Tenure, Work
 
-_AWAY: Final = (
+AWAY: Final = (  # what a broker that comes back mends
     BrokerUnavailableError,
     OverloadedError,
     RequestTimeoutError,
@@ -98,7 +98,7 @@ async def run_as_active[T](client: _Client, claim: Claim, work: Work[T], stop_bu
                 await client.open()
                 registration = await stand_by(client, claim)
                 tenure = await registration.wait_active()
-            except _AWAY as away:
+            except AWAY as away:
                 _log.warning("run_as_active.waiting", reason=str(away), service_name=claim.service_name)
                 await asyncio.sleep(_PAUSE_MS / 1_000)
                 continue

@@ -1,0 +1,274 @@
+"""`tenure run`: stand by, run a program while its instance is active, and end it before the lease ends.
+
+The program runs under a keeper that needs nobody's help to end it in time; see `tenure.cli.keeper`. The role is
+released only when the program and all its descendants are gone. The exit of `tenure run` itself proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Annotated, Final
+
+import typer
+from msgspec import Struct
+
+from tenure.cli.exits import complain, run_async
+from tenure.cli.health import Check, Health
+from tenure.cli.options import Endpoints
+from tenure.cli.supervisor import CommandStartError, Deadline, LeaseTooShortError, Outcome, StopCause, Supervisor
+from tenure.contract.errors import RoleLostError, TenureError
+from tenure.contract.limits import LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN
+from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
+from tenure.sdk import Registration, ServiceClient, Tenure
+from tenure.sdk.active import AWAY
+
+_FORWARDED: Final = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+    signal.SIGTSTP,
+    signal.SIGCONT,
+)
+_ENDING: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
+_CONNECT_MS: Final = 3_000
+_PAUSE_MS: Final = 250
+_EXTENSIONS_PER_LEASE: Final = 10
+
+
+class _Plan(Struct, frozen=True, kw_only=True):
+    """What was asked for on the command line."""
+
+    command: tuple[str, ...]
+    endpoints: tuple[str, ...]
+    service_name: str
+    resource_id: str | None
+    instance_id: str | None
+    priority: int
+    lease_ms: int
+    stop_grace_ms: int
+    stands_by: bool
+    check: Check | None
+
+
+def run(  # (a flag each)
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD [ARG]...", help="The program, behind two dashes.")],
+    service: Annotated[str, typer.Option(help="The name of what runs.")],
+    resource: Annotated[
+        str | None, typer.Option(help="What exactly one instance may be active for.", show_default="the service's name")
+    ] = None,
+    instance: Annotated[
+        str | None, typer.Option(help="The name of this instance.", show_default="host name and process id")
+    ] = None,
+    priority: Annotated[int, typer.Option(help="The higher is promoted first.")] = 0,
+    lease_ms: Annotated[
+        int, typer.Option(min=LEASE_MS_MIN, max=LEASE_MS_MAX, help="How long silence lasts before the role moves.")
+    ] = LEASE_MS_DEFAULT,
+    stop_grace_ms: Annotated[
+        int, typer.Option(min=0, help="How long CMD may take to stop after SIGTERM, while the lease lasts.")
+    ] = 10_000,
+    standby: Annotated[
+        bool, typer.Option("--standby/--no-standby", help="Wait for the role; else exit 75 if somebody else is active.")
+    ] = True,
+    check: Annotated[
+        str | None, typer.Option(metavar="CMD", help="A health check, run by sh; exit 0 means healthy.")
+    ] = None,
+    check_interval_ms: Annotated[int, typer.Option(min=50, help="How often the health check runs.")] = 1_000,
+    check_failures: Annotated[
+        int, typer.Option(min=1, help="After so many failures in a row an active hands over to a healthy standby.")
+    ] = 3,
+    endpoint: Endpoints = None,
+) -> None:
+    """Run a program only while this instance is active for a resource; stand by until it is.
+
+    CMD finds TENURE_EPOCH, TENURE_RESOURCE_ID, TENURE_SERVICE_NAME, TENURE_INSTANCE_ID and TENURE_ENDPOINT in its
+    environment. If the role is lost it gets SIGTERM, and SIGKILL before the lease ends, and the instance stands by
+    again. If CMD ends by itself, its exit code is returned. Signals are forwarded to it.
+
+    Exit code 69 if no broker answers at the start, 75 if the claim is refused, 126 or 127 if CMD cannot be run.
+    """
+    plan = _Plan(
+        command=tuple(command),
+        endpoints=tuple(endpoint or ()),
+        service_name=service,
+        resource_id=resource,
+        instance_id=instance,
+        priority=priority,
+        lease_ms=lease_ms,
+        stop_grace_ms=stop_grace_ms,
+        stands_by=standby,
+        check=None if check is None else Check(check, check_interval_ms, check_failures),
+    )
+    sys.exit(run_async(_Runner(plan).run()))
+
+
+class _Runner:
+    """One `tenure run`, from its first registration to the end of its program."""
+
+    def __init__(self, plan: _Plan) -> None:
+        self._plan = plan
+        self._work: Supervisor | None = None
+        self._main: asyncio.Task[int] | None = None
+        self._ended_by: signal.Signals | None = None
+        self._client = ServiceClient(
+            *plan.endpoints,
+            lease_ms=plan.lease_ms,
+            timeout_ms=_CONNECT_MS,
+            status=ServiceStatus.HEALTHY if plan.check is None else ServiceStatus.STARTING,
+            exit_is_proof=False,
+        )
+        self._health = None if plan.check is None else Health(plan.check, self._client)
+
+    async def run(self) -> int:
+        """Register, wait, run the program, as often as it takes; the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in _FORWARDED:
+            loop.add_signal_handler(number, self._signalled, number)
+        self._main = asyncio.create_task(self._connected())
+        try:
+            return await self._main
+        except asyncio.CancelledError:
+            if self._ended_by is None:
+                raise
+            return 128 + self._ended_by
+
+    def _signalled(self, number: signal.Signals) -> None:
+        """Forward a signal to the program; without one, what ends a program ends the wait for the role."""
+        if self._work is not None and self._work.pid:
+            self._work.send_signal(number)
+        elif number in _ENDING and self._main is not None:
+            self._ended_by = number
+            self._main.cancel()
+
+    async def _connected(self) -> int:
+        async with self._client:
+            watching = None if self._health is None else asyncio.create_task(self._health.watch())
+            try:
+                return await self._until_done()
+            finally:
+                if watching is not None:
+                    watching.cancel()
+                    await asyncio.gather(watching, return_exceptions=True)
+
+    async def _until_done(self) -> int:
+        is_first = True
+        while True:
+            try:
+                await self._client.open()
+                registration = await self._stand_by()
+                if is_first:
+                    _say(f"{registration.instance_id} stands by for {registration.resource_id}")
+                is_first = False
+                outcome = await self._serve(registration)
+            except AWAY as away:
+                if is_first:
+                    raise
+                complain(f"waiting for the broker: {away}")
+                await asyncio.sleep(_PAUSE_MS / 1_000)
+            except (RoleLostError, LeaseTooShortError):
+                continue
+            except CommandStartError as error:
+                complain(str(error))
+                return error.exit_code
+            else:
+                if outcome.cause is StopCause.EXITED:
+                    await registration.deregister()
+                    return outcome.exit_code
+
+    async def _stand_by(self) -> Registration:
+        plan = self._plan
+        registration = await self._client.register(
+            plan.service_name,
+            instance_id=plan.instance_id,
+            resource_id=plan.resource_id,
+            role=ServiceRole.ACTIVE,
+            on_conflict=OnConflict.STANDBY if plan.stands_by else OnConflict.REJECT,
+            priority=plan.priority,
+        )
+        registration.held.is_scoped = True
+        return registration
+
+    async def _serve(self, registration: Registration) -> Outcome:
+        """Wait for the role and run the program under it; returns when nothing of the program is left."""
+        plan = self._plan
+        grace_ms, margin_ms = plan.lease_ms / 4, plan.lease_ms / 20
+        async with Supervisor(
+            plan.command, grace_ms=grace_ms, margin_ms=margin_ms, stop_grace_ms=plan.stop_grace_ms
+        ) as work:
+            tenure = await registration.wait_active()
+            try:
+                self._work = work
+                await work.start(_deadline(tenure), self._environment(tenure))
+                _say(f"{registration.instance_id} is active for {tenure.resource_id}, epoch {tenure.epoch}")
+                outcome = await self._keep(tenure, work)
+            finally:
+                self._work = None
+        if outcome.cause is not StopCause.EXITED:
+            _say(f"{registration.instance_id} has stopped its work for {tenure.resource_id} ({outcome.cause})")
+            await self._leave(tenure)
+        return outcome
+
+    async def _keep(self, tenure: Tenure, work: Supervisor) -> Outcome:
+        """Pass on each new deadline while the program runs; have it stopped if the tenure is to end."""
+        ended = asyncio.create_task(work.wait())
+        every_s = self._plan.lease_ms / _EXTENSIONS_PER_LEASE / 1_000
+        is_stopping = False
+        try:
+            while not ended.done():
+                await asyncio.wait([ended], timeout=every_s)
+                if tenure.registration.standing.epoch != tenure.epoch:
+                    work.stop(0)  # it is over: somebody else may be active
+                    continue
+                work.extend(_deadline(tenure))
+                if not is_stopping and (tenure.is_asked_to_end or await self._should_hand_over(tenure)):
+                    is_stopping = True
+                    work.stop()
+            return ended.result()
+        finally:
+            ended.cancel()
+
+    async def _should_hand_over(self, tenure: Tenure) -> bool:
+        """Whether the health check has failed often enough, and a healthy standby is there to take over."""
+        if self._health is None or not self._health.has_failed:
+            return False
+        try:
+            async with asyncio.timeout(self._plan.lease_ms / _EXTENSIONS_PER_LEASE / 1_000):
+                view = await self._client.resource(tenure.resource_id)
+        except (TenureError, TimeoutError):
+            return False
+        return any(standby.status is ServiceStatus.HEALTHY for standby in view.standbys)
+
+    async def _leave(self, tenure: Tenure) -> None:
+        """Release a role whose work has been stopped: by resigning where that was meant, else by giving it up."""
+        registration = tenure.registration
+        if tenure.is_asked_to_end or (self._health is not None and self._health.has_failed):
+            await registration.resign()
+        else:
+            self._client.step_down(registration, "its work was stopped before the lease could end")
+        if self._health is not None:
+            await self._health.wait_fit()
+
+    def _environment(self, tenure: Tenure) -> dict[str, str]:
+        registration = tenure.registration
+        return {
+            **os.environ,
+            "TENURE_EPOCH": str(tenure.epoch),
+            "TENURE_RESOURCE_ID": tenure.resource_id,
+            "TENURE_SERVICE_NAME": registration.service_name,
+            "TENURE_INSTANCE_ID": registration.instance_id,
+            "TENURE_ENDPOINT": ",".join(self._client.endpoints),
+        }
+
+
+def _deadline(tenure: Tenure) -> Deadline:
+    return Deadline(*tenure.registration.standing.valid_until)
+
+
+def _say(what: str) -> None:
+    print(f"tenure: {what}", file=sys.stderr, flush=True)
