@@ -132,9 +132,8 @@ class LeaseThread:
             changed, self._core.changed = self._core.changed, []
             is_connected = self._core.is_connected
             has_ended = self._core.phase is Phase.ENDED
-        if is_connected is not self._was_connected:
-            if not is_connected and not has_ended:
-                self._log.warning("session.disconnected", session=self._core.session, hint="leases go on; reconnecting")
+        if self._was_connected and not is_connected and not has_ended:
+            self._log.warning("session.disconnected", session=self._core.session, hint="leases go on; reconnecting")
         if changed or has_ended or is_connected is not self._was_connected:
             self._was_connected = is_connected
             self._on_change(changed)
