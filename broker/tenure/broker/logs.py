@@ -29,8 +29,8 @@ type LogFormat = Literal["auto", "json", "console"]
 _encoder: Final = msgspec.json.Encoder(enc_hook=repr)
 
 
-class RoleLog(Protocol):
-    """As much of a logger as role changes need."""
+class LineLog(Protocol):
+    """As much of a logger as the broker's own lines need: any of structlog's will do."""
 
     def info(self, event: str, *args: Any, **kw: Any) -> Any:  # noqa: ANN401  (loggers take anything)
         """Write a line of level INFO."""
@@ -75,7 +75,7 @@ def role_fields(event: RoleChangedEvent) -> dict[str, object]:
     }
 
 
-def log_role_change(log: RoleLog, event: RoleChangedEvent) -> None:
+def log_role_change(log: LineLog, event: RoleChangedEvent) -> None:
     """Write the one line about a committed change of a role, also of one that began or ended with its registration."""
     fields = role_fields(event)
     fields["old_role"] = event.old_role
@@ -89,7 +89,7 @@ def log_role_change(log: RoleLog, event: RoleChangedEvent) -> None:
     log.info("role.changed", **fields)
 
 
-def log_role_conflict(log: RoleLog, request: Register, error: ErrorInfo) -> None:
+def log_role_conflict(log: LineLog, request: Register, error: ErrorInfo) -> None:
     """Write that a claim was refused: who asked, and who holds the role under which epoch since when."""
     holder = error.holder
     assert holder is not None, "a role_conflict always names the holder"
