@@ -38,6 +38,8 @@ VIOLATIONS = (
     ("sdk/tenure/sdk/__init__.py", "import typer", "tenure.sdk -> typer"),
     ("sdk/tenure/sdk/session.py", "import zmq", "tenure.sdk.session -> zmq"),
     ("sdk/tenure/sdk/session.py", "import asyncio", "tenure.sdk.session -> asyncio"),
+    ("sdk/tenure/sdk/requests.py", "import random", "tenure.sdk.requests -> random"),
+    ("broker/tenure/broker/core.py", "import asyncio", "tenure.broker.core -> asyncio"),
     ("sdk/tenure/cli/__init__.py", "import tenure.broker", "tenure.cli -> tenure.broker"),
     ("broker/tenure/admin/__init__.py", "import tenure.broker", "tenure.admin -> tenure.broker"),
     ("broker/tenure/admin/__init__.py", "import aiosqlite", "tenure.admin -> aiosqlite"),
