@@ -174,6 +174,7 @@ class Draft:
                 status=presence.record.status,
                 priority=request.priority,
                 candidate=candidate,
+                last_epoch=0 if role is ServiceRole.ACTIVE or previous is None else previous.epoch,
                 metadata=request.metadata,
             )
         )
@@ -189,6 +190,9 @@ class Draft:
                 revision=revision,
                 at_ms=self.now.unix_ms,
                 registration_id=updated.registration_id,
+                resource_id=updated.resource_id,
+                service_name=updated.service_name,
+                instance_id=updated.instance_id,
                 priority=updated.priority,
                 candidate=updated.candidate,
                 declined_epoch=updated.declined_epoch,

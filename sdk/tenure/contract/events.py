@@ -55,6 +55,8 @@ class RegisteredEvent(RoleChangedEvent, frozen=True, kw_only=True, omit_defaults
     """What its session had reported by then."""
     priority: int = 0
     candidate: bool = False
+    last_epoch: int = 0
+    """With a standby: the epoch of its resource's newest tenure, ended or not; 0 if it never had one."""
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -66,6 +68,9 @@ class RegistrationUpdatedEvent(Event, frozen=True, kw_only=True, omit_defaults=T
     """A registration asked again, with other properties; its role did not change by this."""
 
     registration_id: int
+    resource_id: str
+    service_name: str
+    instance_id: str
     priority: int = 0
     candidate: bool = False
     declined_epoch: int = 0

@@ -31,6 +31,8 @@ class ServiceInstance(Struct, frozen=True, kw_only=True):
     role: ServiceRole
     epoch: int = 0
     """The fencing token of its tenure; 0 while it stands by."""
+    role_revision: int
+    """The revision at which it took this role: among standbys of equal rank the lowest has stood by longest."""
     revision: int
     """The revision of the newest event about this registration."""
     since_ms: int
@@ -39,10 +41,15 @@ class ServiceInstance(Struct, frozen=True, kw_only=True):
     candidate: bool = False
     declined_epoch: int = 0
     """The tenure it resigned from: it does not fill the vacancy that this tenure left. 0 for none."""
+    last_epoch: int = 0
+    """The epoch of its resource's newest tenure, ended or not; 0 if it never had one."""
     metadata: dict[str, str] = field(default_factory=dict)
     session: int
     """The public number of its session (the revision that opened it)."""
     status: ServiceStatus
+    """What the broker goes by: what its session reported, or `starting` or `late` while it is not heard."""
+    reported_status: ServiceStatus
+    """What its session reported last, which is what `status_changed` events move."""
     lease_ms: int
     lease_left_ms: int
     """How long the broker waits for the next heartbeat, at the time of the answer."""
