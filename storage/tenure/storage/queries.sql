@@ -1,0 +1,45 @@
+-- The statements that are longer than a line. Each begins with its name, which is what `sql.query` is asked for.
+-- Records leave in slices, each one JSON array: one step, and so one wait for Python's lock, for a thousand of them.
+
+-- name: write_batch
+INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- A store that has its row keeps it, and one that has lost it is damaged and not to start anew.
+-- name: make_meta
+INSERT INTO meta (only_row, history_id, next_revision, created_ms)
+SELECT 1, ?, 1, ? WHERE NOT EXISTS (SELECT 1 FROM meta) AND NOT EXISTS (SELECT 1 FROM events);
+
+-- name: read_meta
+SELECT history_id, next_revision, (SELECT min(revision) FROM events) FROM meta;
+
+-- name: load_sessions
+SELECT json_group_array(json_object(
+    'number', number, 'session_id', session_id, 'identity', identity, 'lease_ms', lease_ms, 'status', status,
+    'client', client, 'opened_ms', opened_ms))
+FROM (SELECT * FROM sessions WHERE number >= ? ORDER BY number LIMIT ?);
+
+-- name: load_registrations
+SELECT json_group_array(json_object(
+    'registration_id', registration_id, 'session', session, 'service_name', service_name, 'instance_id', instance_id,
+    'resource_id', resource_id, 'role', role, 'epoch', epoch, 'role_revision', role_revision, 'revision', revision,
+    'since_ms', since_ms, 'priority', priority, 'candidate', json(iif(candidate, 'true', 'false')),
+    'declined_epoch', declined_epoch, 'metadata', json(metadata)))
+FROM (SELECT * FROM registrations WHERE registration_id >= ? ORDER BY registration_id LIMIT ?);
+
+-- The newest tenure of each resource, in the order of epochs; of a resource whose newest has not ended, the one before
+-- it comes too.
+-- name: load_tenures
+SELECT json_group_array(json_object(
+    'epoch', epoch, 'resource_id', resource_id, 'service_name', service_name, 'instance_id', instance_id,
+    'began_ms', began_ms, 'ended_ms', ended_ms, 'end_revision', end_revision, 'end_reason', end_reason))
+FROM (
+    SELECT * FROM tenures WHERE epoch >= ? AND NOT EXISTS (
+        SELECT 1 FROM tenures AS newer
+        WHERE newer.resource_id = tenures.resource_id AND newer.epoch > tenures.epoch
+            AND newer.end_revision IS NOT NULL)
+    ORDER BY epoch LIMIT ?);
+
+-- Bodies are bytes, which JSON has no word for, so they travel as hexadecimal digits.
+-- name: read_events
+SELECT min(revision), json_group_array(hex(body))
+FROM (SELECT revision, body FROM events WHERE revision > ? ORDER BY revision LIMIT ?);

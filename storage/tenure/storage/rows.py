@@ -1,0 +1,145 @@
+"""From a batch to what is written: the last state of each record, encoded as the write path takes it.
+
+Coalescing is what makes a batch one set of rows: a tenure that begins and ends in it is one insert, a registration that
+comes and goes is a deletion of nothing. It knows nothing of what is stored already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Final, NamedTuple, cast
+
+import msgspec
+from msgspec.structs import astuple
+
+from tenure.contract.vocabulary import ServiceRole
+from tenure.domain.records import (
+    Batch,
+    DropRegistration,
+    DropSession,
+    ForgetResource,
+    PutRegistration,
+    PutSession,
+    PutTenure,
+    Registration,
+    Session,
+    Tenure,
+)
+from tenure.domain.store import StoreInvariantError, StoreRefusedError
+
+_encoder: Final = msgspec.json.Encoder()
+_NOTHING: Final = "[]"
+
+
+class BatchRow(NamedTuple):
+    """One row for the view `batch`; batch.sql says what each column is."""
+
+    first_revision: int
+    next_revision: int
+    dropped_sessions: str = _NOTHING
+    sessions: str = _NOTHING
+    dropped_registrations: str = _NOTHING
+    registrations: str = _NOTHING
+    forgotten_resources: str = _NOTHING
+    dropped_tenures: str = _NOTHING
+    tenures: str = _NOTHING
+    events: str = _NOTHING
+    bodies: bytes = b""
+    first_kept: int = 0
+    keep_from: int = 0
+
+
+class Coalesced:
+    """What a batch's changes come to."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.sessions: dict[int, Session | None] = {}
+        self.registrations: dict[int, Registration | None] = {}
+        self.tenures: dict[str, dict[int, Tenure]] = {}
+        self.dropped_tenures: list[int] = []
+        self.forgotten: set[str] = set()
+        for change in batch.changes:
+            match change:
+                case PutSession(session):
+                    self.sessions[session.number] = session
+                case DropSession(number):
+                    self.sessions[number] = None
+                case PutRegistration(registration):
+                    self.registrations[registration.registration_id] = registration
+                case DropRegistration(registration_id):
+                    self.registrations[registration_id] = None
+                case PutTenure(tenure):
+                    self.tenures.setdefault(tenure.resource_id, {})[tenure.epoch] = tenure
+                case ForgetResource(resource_id):
+                    self.dropped_tenures.extend(self.tenures.pop(resource_id, ()))
+                    self.forgotten.add(resource_id)
+
+
+def encode(batch: Batch) -> tuple[BatchRow, int]:
+    """The row that writes a batch, and about how many pages of the database it may change.
+
+    Raises:
+        StoreRefusedError: The batch is not one run of revisions from its first on.
+        StoreInvariantError: It has text that cannot be kept.
+    """
+    _check_revisions(batch)
+    final = Coalesced(batch)
+    registrations = [kept for kept in final.registrations.values() if kept is not None]
+    registrations.sort(key=_is_active)
+    tenures = [tenure for by_epoch in final.tenures.values() for tenure in by_epoch.values()]
+    sizes = [len(body) for body in batch.encoded_events]
+    starts = accumulate(sizes, initial=1)
+    row = BatchRow(
+        first_revision=batch.first_revision,
+        next_revision=batch.first_revision + len(batch.events),
+        dropped_sessions=_json([number for number, kept in final.sessions.items() if kept is None]),
+        sessions=_json([astuple(kept) for kept in final.sessions.values() if kept is not None]),
+        dropped_registrations=_json([number for number, kept in final.registrations.items() if kept is None]),
+        registrations=_json([astuple(kept) for kept in registrations]),
+        forgotten_resources=_json(list(final.forgotten)),
+        dropped_tenures=_json(final.dropped_tenures),
+        tenures=_json([astuple(tenure) for tenure in tenures]),
+        events=_json(
+            [(event.revision, start, size) for event, start, size in zip(batch.events, starts, sizes, strict=False)]
+        ),
+        bodies=b"".join(batch.encoded_events),
+    )
+    # A registration or a tenure may change a page of its table and one of an index; events share pages.
+    rows = len(final.sessions) + 2 * (len(final.registrations) + len(tenures) + len(final.forgotten))
+    return row, rows + len(row.bodies) // 2_048
+
+
+def ending(tenure: Tenure) -> tuple[bool, int]:
+    """What tenures are in the order of: those that have not ended come last, in the order in which they began."""
+    return (True, tenure.epoch) if tenure.end_revision is None else (False, tenure.end_revision)
+
+
+def _check_revisions(batch: Batch) -> None:
+    revisions = [event.revision for event in batch.events]
+    if revisions != list(range(batch.first_revision, batch.first_revision + len(revisions))):
+        raise StoreRefusedError(
+            f"the events of a batch from revision {batch.first_revision} on do not follow each other"
+        )
+    if len(batch.encoded_events) != len(revisions):
+        raise StoreRefusedError(f"a batch has {len(revisions)} events and {len(batch.encoded_events)} bodies")
+
+
+def _is_active(registration: Registration) -> bool:
+    return registration.role is ServiceRole.ACTIVE
+
+
+def _json(rows: Sequence[object]) -> str:
+    try:
+        text = _encoder.encode(rows).decode()
+    except UnicodeEncodeError as error:
+        raise StoreInvariantError(f"a batch has text that is not Unicode: {error}") from error
+    if "\\u0000" in text and any(_has_nul(row) for row in rows):
+        # SQLite's JSON ends a text where it has the character NUL, so it would be kept cut short.
+        raise StoreInvariantError("a batch has a name with the character NUL, which the store cannot keep")
+    return text
+
+
+def _has_nul(row: object) -> bool:
+    values = cast("tuple[object, ...]", row) if isinstance(row, tuple) else (row,)
+    return any(isinstance(value, str) and "\0" in value for value in values)
