@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -124,3 +125,30 @@ def test_directory_that_cannot_be_opened(environ: dict[str, str], home: Path, mo
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ConfigError, match="cannot be opened: Too many open files"):
         prepare_runtime_directories(config, environ)
+
+
+def test_running_broker_keeps_its_sockets(environ: dict[str, str], home: Path) -> None:
+    """★ A second broker is refused before libzmq would remove the first one's socket; one left behind is in no way."""
+    config = load(environ)
+    prepare_runtime_directories(config, environ)
+    path = home / "run/tenure/events.ipc"
+    with socket.socket(socket.AF_UNIX) as first:
+        first.bind(str(path))
+        first.listen(0)
+        with pytest.raises(ConfigError, match=r"run/tenure/events\.ipc: another broker listens here; stop it first"):
+            prepare_runtime_directories(config, environ)
+        with socket.socket(socket.AF_UNIX) as waiting:
+            waiting.connect(str(path))
+            with pytest.raises(ConfigError, match="another broker listens here"):
+                prepare_runtime_directories(config, environ)
+    assert path.is_socket()
+    prepare_runtime_directories(config, environ)
+
+
+def test_file_that_is_no_socket_is_kept(environ: dict[str, str], home: Path) -> None:
+    """A path that names a file of another kind is refused: libzmq would remove it without asking."""
+    (home / "thesis.tex").write_text("years of work")
+    config = load(environ, bind=[f"ipc://{home}/thesis.tex"], events_bind=["tcp://127.0.0.1:0"])
+    with pytest.raises(ConfigError, match=r"thesis\.tex: is there and is no socket"):
+        prepare_runtime_directories(config, environ)
+    assert (home / "thesis.tex").read_text() == "years of work"

@@ -1,13 +1,17 @@
-"""The directories of the ipc sockets: made for their owner alone, and not trusted when they are somebody else's.
+"""Where the ipc sockets are: a directory for their owner alone, not trusted if it is somebody else's, and a free name.
 
 Who may enter the directory may connect, so its permissions are the broker's only lock on ipc. Below a temporary
 directory that all users share, somebody else could have made ours before us; we would then serve behind their door.
 A directory the operator made for other endpoints is left as it is: who may enter it is the operator's choice.
+libzmq removes whatever file has a socket's name, a running broker's as well; so that is looked at first.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import socket
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,17 +28,19 @@ def prepare_runtime_directories(config: Config, environ: Mapping[str, str]) -> N
     """Make the directories of all ipc endpoints that are not there, and see that the default one is ours alone.
 
     Raises:
-        ConfigError: One cannot be made, or the default one belongs to somebody else or is a symbolic link.
+        ConfigError: One cannot be made, the default one belongs to somebody else or is a symbolic link, or a socket's
+            name is taken.
     """
     uid = os.getuid()
     ours = Path(runtime_directory(environ, uid))
     endpoints = map(parse_endpoint, (*config.bind, *config.events_bind))
-    for directory in sorted(
-        {Path(endpoint.path).parent for endpoint in endpoints if isinstance(endpoint, IpcEndpoint)}
-    ):
+    paths = [Path(endpoint.path) for endpoint in endpoints if isinstance(endpoint, IpcEndpoint)]
+    for directory in sorted({path.parent for path in paths}):
         _make(directory)
         if directory == ours:
             _secure(directory, uid)
+    for path in paths:
+        _check_free(path)
 
 
 def _make(directory: Path) -> None:
@@ -68,3 +74,18 @@ def _secure(directory: Path, uid: int) -> None:
             os.fchmod(opened, _PRIVATE)
     finally:
         os.close(opened)
+
+
+def _check_free(path: Path) -> None:
+    """See that nobody serves at a path and nothing but what a socket left behind would be lost by binding it."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ConfigError(str(path), "is there and is no socket; move it away, or name another endpoint")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        outcome = probe.connect_ex(str(path))
+    if outcome not in {errno.ENOENT, errno.ECONNREFUSED}:
+        raise ConfigError(
+            str(path),
+            "another broker listens here; stop it first, or name other endpoints with --bind and --events-bind",
+        )
