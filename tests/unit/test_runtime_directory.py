@@ -135,11 +135,10 @@ def test_running_broker_keeps_its_sockets(environ: dict[str, str], home: Path) -
     with socket.socket(socket.AF_UNIX) as first:
         first.bind(str(path))
         first.listen(0)
-        with pytest.raises(ConfigError, match=r"run/tenure/events\.ipc: another broker listens here; stop it first"):
-            prepare_runtime_directories(config, environ)
-        with socket.socket(socket.AF_UNIX) as waiting:
-            waiting.connect(str(path))
-            with pytest.raises(ConfigError, match="another broker listens here"):
+        for _ in range(2):  # the second time its queue is full
+            with pytest.raises(
+                ConfigError, match=r"run/tenure/events\.ipc: another broker listens here; stop it first"
+            ):
                 prepare_runtime_directories(config, environ)
     assert path.is_socket()
     prepare_runtime_directories(config, environ)
