@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Final
 
@@ -31,20 +31,24 @@ EXIT_FAILED: Final = 70  # EX_SOFTWARE: the outcome of a commit is unknown; the 
 _ADMIN_END_MS: Final = 300
 
 
-def run(config: Config, on_ready: Callable[[Broker], None]) -> int:
+def run(config: Config, warnings: Iterable[str], on_ready: Callable[[Broker], None]) -> int:
     """Serve until told to end; the exit code. `on_ready` is called once the broker takes requests.
+
+    `warnings` are what whoever made the configuration wants told at the start.
 
     Raises:
         ConfigError: The configuration cannot be served here.
         StoreError: The data cannot be used.
     """
-    return uvloop.run(_serve(config, on_ready))
+    return uvloop.run(_serve(config, warnings, on_ready))
 
 
-async def _serve(config: Config, on_ready: Callable[[Broker], None]) -> int:
+async def _serve(config: Config, warnings: Iterable[str], on_ready: Callable[[Broker], None]) -> int:
     log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.broker")
     for warning in warn_insecure(config):
         log.warning("bind.insecure", warning=warning)
+    for warning in warnings:
+        log.warning("limits.low", warning=warning)
     prepare_runtime_directories(config, os.environ)
     store = await SqliteStore.open(config.data, options=StoreOptions(events_kept=config.limits.events_kept))
     try:

@@ -15,9 +15,10 @@ from typing import Final
 
 import structlog
 import zmq
-from tenure.broker.config import Config
 
+from tenure.broker.admission import Admission
 from tenure.broker.clock import LeaseClock
+from tenure.broker.config import Config
 from tenure.broker.connections import Connection
 from tenure.broker.core import BrokerCore, CoreLimits, EventsRead, Outgoing, Release
 from tenure.broker.logs import log_role_change, log_role_conflict
@@ -59,6 +60,7 @@ class Broker:
         self._context: _Context = zmq.Context()
         self._routers: list[Requests] = []
         self._publisher = Publisher(self._context)
+        self._admission: Admission | None = None
         self._exits = ExitWatch(self._loop, self._process_exited)
         self._work = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -109,6 +111,11 @@ class Broker:
         if self._timer is not None:
             self._timer.cancel()
         self._exits.forget_all()
+        if self._admission is not None:
+            for fd in self._admission.fds:
+                self._loop.remove_reader(fd)
+            self._admission.close()
+            self._admission = None
         for router in self._routers:
             self._loop.remove_reader(router.fd)
             router.close(_LINGER_MS)
@@ -132,7 +139,9 @@ class Broker:
     # --- start --------------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        self.events_endpoints = tuple(map(self._publisher.bind, self._config.events_bind))
+        for endpoint in self._config.events_bind:
+            self._publisher.bind(endpoint)
+        self.events_endpoints = tuple(self._publisher.endpoints)
         limits = self._limits
         self._core = BrokerCore(
             self._stored,
@@ -154,7 +163,10 @@ class Broker:
         for index, endpoints in enumerate(by_transport.values()):
             router = Requests(self._context, index, limits.frame_bytes_max, 2 * limits.requests_in_flight_max)
             self._routers.append(router)
-            self.endpoints += tuple(map(router.bind, endpoints))
+            for endpoint in endpoints:
+                router.bind(endpoint)
+            self.endpoints += tuple(router.endpoints)
+        self._guard_the_doors()
         self._tasks = [
             self._loop.create_task(self._guard(self._commit_forever())),
             self._loop.create_task(self._guard(self._read_forever())),
@@ -165,6 +177,18 @@ class Broker:
             self._loop.call_soon(self._drain, router)
         self._planned_ms = monotonic() * 1_000
         self._tick()
+
+    def _guard_the_doors(self) -> None:
+        """Count connections and refuse those beyond the limit: libzmq aborts when it runs out of descriptors."""
+        if not self._limits.connections_max:  # a configuration that was not fitted to this process's limits
+            return
+        admission = self._admission = Admission(self._context, self._limits.connections_max, self._log)
+        bound_sockets: tuple[Requests | Publisher, ...] = (*self._routers, self._publisher)
+        for bound in bound_sockets:
+            bound.admit_by(admission)
+        for fd in admission.fds:
+            self._loop.add_reader(fd, admission.drain)
+        admission.drain()
 
     async def _guard(self, work: Coroutine[None, None, None]) -> None:
         """Run one of the broker's loops; if it ends by an error, the broker has failed."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import zmq
 
+from tenure.broker.admission import BACKLOG, Admission
 from tenure.broker.connections import Connections, Route
 from tenure.broker.core import Outgoing
 from tenure.broker.peers import NOBODY, Peer, parse_peer_address
@@ -19,7 +20,6 @@ from tenure.contract.limits import REQUEST_ID_BYTES_MAX
 _HEARTBEAT_MS = 5_000  # ZMTP pings close connections whose peer is gone without a word
 _HANDSHAKE_MS = 3_000  # whoever connects and says nothing is dropped
 _FRAMES_MAX = 2  # request id and body, after the routing id
-_BACKLOG = 4_096
 _EVENTS_QUEUED_MAX = 100_000  # what one listener may be behind before it loses events and reads them from the store
 
 
@@ -31,6 +31,8 @@ class Requests:
     ) -> None:
         self.index = index
         """Which of the broker's ROUTERs it is, as routes name it."""
+        self.endpoints: list[str] = []
+        """Where it listens, wildcards resolved."""
         self.dropped = 0
         """Messages that a peer did not take, or that were not of the protocol's form."""
         self._socket = context.socket(zmq.ROUTER)
@@ -50,10 +52,13 @@ class Requests:
         """Whether a message waits. Asking re-arms the descriptor's edge."""
         return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
-    def bind(self, endpoint: str) -> str:
-        """Listen at an endpoint; returns it with wildcards resolved."""
-        self._socket.bind(endpoint)
-        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    def bind(self, endpoint: str) -> None:
+        """Listen at an endpoint."""
+        self.endpoints.append(_bound(self._socket, endpoint))
+
+    def admit_by(self, admission: Admission) -> None:
+        """Let a doorkeeper count its connections; there are to be no more endpoints after that."""
+        admission.watch(self._socket, self.endpoints)
 
     def receive(self, connections: Connections, most: int) -> Iterator[tuple[Route, list[bytes], Peer]]:
         """Up to `most` waiting messages: where from, the frames, and whom the kernel vouches for."""
@@ -100,15 +105,20 @@ class Publisher:
     """The PUB of the stream."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self.endpoints: list[str] = []
+        """Where it publishes, wildcards resolved."""
         self._socket = context.socket(zmq.PUB)
         _never_hang(self._socket)
         self._socket.setsockopt(zmq.SNDHWM, _EVENTS_QUEUED_MAX)
         self._socket.setsockopt(zmq.MAXMSGSIZE, 1_024)  # all a listener ever sends is a subscription
 
-    def bind(self, endpoint: str) -> str:
-        """Publish at an endpoint; returns it with wildcards resolved."""
-        self._socket.bind(endpoint)
-        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    def bind(self, endpoint: str) -> None:
+        """Publish at an endpoint."""
+        self.endpoints.append(_bound(self._socket, endpoint))
+
+    def admit_by(self, admission: Admission) -> None:
+        """Let a doorkeeper count its connections; there are to be no more endpoints after that."""
+        admission.watch(self._socket, self.endpoints)
 
     def publish(self, body: bytes) -> None:
         """Send to every listener that can take it; never waits."""
@@ -117,6 +127,11 @@ class Publisher:
     def close(self, linger_ms: int) -> None:
         """Let go, giving what was sent `linger_ms` to leave."""
         self._socket.close(linger_ms)
+
+
+def _bound(socket: zmq.Socket[bytes], endpoint: str) -> str:
+    socket.bind(endpoint)
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
 
 def _peer_of(frame: zmq.Frame) -> Peer:
@@ -128,7 +143,8 @@ def _peer_of(frame: zmq.Frame) -> Peer:
 
 def _never_hang(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.BACKLOG, _BACKLOG)
+    socket.setsockopt(zmq.BACKLOG, BACKLOG)
+    socket.setsockopt(zmq.IPV6, 1)
     socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_MS)
     socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)

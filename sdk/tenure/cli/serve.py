@@ -51,6 +51,7 @@ def serve(
     need_extra("broker", "aiosqlite", "uvloop")
     from tenure.broker.config import ConfigError, resolve_config
     from tenure.broker.config_text import render_config
+    from tenure.broker.descriptors import fit_to_descriptors, raise_file_limit
     from tenure.broker.logs import configure_logging
     from tenure.broker.main import run
     from tenure.domain.store import StoreError
@@ -69,12 +70,12 @@ def serve(
         "log.format": log_format,
     }
     try:
-        loaded, sources = resolve_config(config, os.environ, flags)
+        loaded, sources, warnings = fit_to_descriptors(resolve_config(config, os.environ, flags), raise_file_limit())
         if print_config:
             sys.stdout.write(render_config(loaded, sources))
             return
         configure_logging(loaded.log.level, loaded.log.format)
-        sys.exit(run(loaded, lambda broker: _say_ready(loaded, broker)))
+        sys.exit(run(loaded, warnings, lambda broker: _say_ready(loaded, broker)))
     except (ConfigError, StoreError) as error:
         complain(str(error))
         sys.exit(CONFIG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from tenure.contract.endpoints import IpcEndpoint, check_endpoint, default_request_endpoints, parse_endpoint
 
@@ -15,7 +16,20 @@ def resolve_endpoints(given: tuple[str, ...], environ: Mapping[str, str], uid: i
     """
     if not given:
         given = tuple(text.strip() for text in environ.get("TENURE_ENDPOINT", "").split(",") if text.strip())
-    return tuple(map(check_endpoint, given)) or default_request_endpoints(environ, uid)
+    if given:
+        return tuple(map(check_endpoint, given))
+    return tuple(
+        endpoint for endpoint in default_request_endpoints(environ, uid) if not _is_somebody_elses(endpoint, uid)
+    )
+
+
+def _is_somebody_elses(endpoint: str, uid: int) -> bool:
+    """Whether another user has made the directory of a default socket: what listens there is not our broker."""
+    place = parse_endpoint(endpoint)
+    try:
+        return isinstance(place, IpcEndpoint) and Path(place.path).parent.lstat().st_uid != uid
+    except OSError:  # it is not there (yet)
+        return False
 
 
 def events_endpoint(reached: str, published: tuple[str, ...]) -> str | None:
