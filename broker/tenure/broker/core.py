@@ -8,7 +8,6 @@ committed, but for heartbeat acknowledgements, which are computed from what is: 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
@@ -313,7 +312,7 @@ class BrokerCore:
                 f"{connection.in_flight} requests of this connection are unanswered; wait for answers first",
                 retry_after_ms=_RETRY_AFTER_MS,
             )
-        waiting = sum(len(pending.replies) for pending in self._gathering)
+        waiting = sum([len(pending.replies) for pending in self._gathering])
         if waiting >= self.limits.queue_max:
             raise OverloadedError(
                 f"{waiting} requests wait for the store; try again later",
@@ -372,14 +371,17 @@ class BrokerCore:
         pending.replies.append((connection, request_id, body))
 
     def _note_conflicts(self, request: ClientMessage | None, reply: BrokerMessage) -> None:
-        outcomes: Iterable[tuple[Register, ErrorInfo | None]] = ()
-        if isinstance(request, Register) and isinstance(reply, ErrorReply):
-            outcomes = [(request, reply.error)]
+        if isinstance(request, Register):
+            if isinstance(reply, ErrorReply):
+                self._note_conflict(request, reply.error)
         elif isinstance(request, RegisterMany) and isinstance(reply, RegisteredMany):
-            outcomes = zip(request.items, (result.error for result in reply.results), strict=True)
-        self.conflicts.extend(
-            (item, error) for item, error in outcomes if error is not None and error.code is ErrorCode.ROLE_CONFLICT
-        )
+            for item, result in zip(request.items, reply.results, strict=True):
+                if result.error is not None:
+                    self._note_conflict(item, result.error)
+
+    def _note_conflict(self, request: Register, error: ErrorInfo) -> None:
+        if error.code is ErrorCode.ROLE_CONFLICT:
+            self.conflicts.append((request, error))
 
     def _refuse_unknown(self, route: Route, request_id: bytes, refusal: RequestRefusedError) -> None:
         """Refuse what was not even looked up in the registry, at once."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Coroutine, Iterable
 from time import monotonic
 from typing import Final
 
 import structlog
 import zmq
+from structlog.typing import FilteringBoundLogger
 
 from tenure.broker.admission import Admission
 from tenure.broker.clock import LeaseClock
@@ -23,7 +25,7 @@ from tenure.broker.connections import Connection
 from tenure.broker.core import BrokerCore, CoreLimits, EventsRead, Outgoing, Release
 from tenure.broker.logs import log_role_change, log_role_conflict
 from tenure.broker.proof import ExitWatch
-from tenure.broker.sockets import Publisher, Requests
+from tenure.broker.sockets import Publisher, Received, Requests
 from tenure.contract.errors import ErrorCode, InternalError, RevisionCompactedError
 from tenure.contract.events import RoleChangedEvent, SessionClosedEvent
 from tenure.contract.limits import PROGRESS_INTERVAL_MS
@@ -34,7 +36,7 @@ from tenure.domain.store import EventsCompactedError, Store, StoreError, StoreRe
 
 _TICK_MS: Final = 100  # the longest time between two looks at the leases
 _TICK_MS_MIN: Final = 1
-_DRAIN_CHECK: Final = 16  # messages between two looks at how long a round has lasted
+_READ_MAX: Final = 16  # messages between two looks at the clocks
 _CLOSE_MS: Final = 700  # what a shutdown gives the commits under way, so that it ends within a second
 _LINGER_MS: Final = 100
 
@@ -55,7 +57,7 @@ class Broker:
         self._stored = stored
         self._clock = clock
         self._version = version
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.broker")
+        self._log: FilteringBoundLogger = structlog.get_logger("tenure.broker").bind()
         self._loop = asyncio.get_running_loop()
         self._context: _Context = zmq.Context()
         self._routers: list[Requests] = []
@@ -206,24 +208,37 @@ class Broker:
         if self._has_fault or not self._routers:
             return
         self._note_lateness()
-        core, clock = self._core, self._clock
-        taken = 0
+        taken, most = 0, self._limits.drain_max
         ends_at = monotonic() + self._limits.drain_ms / 1_000
-        for route, frames, peer in router.receive(core.connections, self._limits.drain_max):
-            try:
-                request = core.receive(route, frames, peer, clock.instant())
-            except Exception:
-                self._stop_deciding()
+        while True:
+            room = min(_READ_MAX, most - taken)
+            messages = router.receive(self._core.connections, room)
+            if not self._take_in(messages):
                 return
-            if isinstance(request, Hello):
-                self._watch_process(request, core.connections.get(route))
-            taken += 1
-            if taken % _DRAIN_CHECK == 0 and monotonic() > ends_at:
+            taken += len(messages)
+            if len(messages) < room:
+                break
+            if taken == most or monotonic() > ends_at:
+                self._loop.call_soon(self._drain, router)
                 break
         if taken:
             self._settle()
-        if router.is_readable:
-            self._loop.call_soon(self._drain, router)
+
+    def _take_in(self, messages: Iterable[Received]) -> bool:
+        """Decide on messages that have come; False if that showed a defect.
+
+        The clock is read after all of them came: a heartbeat renews a lease from after it was sent, never from before.
+        """
+        core, now = self._core, self._clock.instant()
+        for route, frames, peer in messages:
+            try:
+                request = core.receive(route, frames, peer, now)
+            except Exception:
+                self._stop_deciding()
+                return False
+            if isinstance(request, Hello):
+                self._watch_process(request, core.connections.get(route))
+        return True
 
     def _settle(self) -> None:
         """Do what the core has asked for since the last time."""
@@ -330,9 +345,11 @@ class Broker:
         return True
 
     def _take_note(self, release: Release) -> None:
+        logs_changes = self._log.is_enabled_for(logging.INFO)
         for event in release.events:
             if isinstance(event, RoleChangedEvent):
-                log_role_change(self._log, event)
+                if logs_changes:
+                    log_role_change(self._log, event)
             elif isinstance(event, SessionClosedEvent):
                 self._exits.forget(event.session)
 
