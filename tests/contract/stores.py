@@ -1,0 +1,77 @@
+"""How the contract suite gets at a store of each kind, without knowing which."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from tenure.domain.store import Store
+from tenure.storage.memory import MemoryStore
+from tenure.storage.options import StoreOptions
+from tenure.storage.sqlite import SqliteStore
+
+_KIB = 1024
+
+
+def small(*, events_kept: int = 1_000) -> StoreOptions:
+    """Options under which checkpoints and pruning come soon, and little is written ahead."""
+    return StoreOptions(
+        events_kept=events_kept,
+        wal_reserved_bytes=256 * _KIB,
+        checkpoint_idle_bytes=64 * _KIB,
+        checkpoint_forced_bytes=128 * _KIB,
+    )
+
+
+async def rest(store: Store) -> None:
+    """Give a store the idle time it needs, one piece of work each: a checkpoint, pruning, a checkpoint of that."""
+    for _ in range(3):
+        await store.idle()
+
+
+class Stores(ABC):
+    """One place for a store: at most one is open in it at a time."""
+
+    @abstractmethod
+    async def open(self, options: StoreOptions | None = None) -> Store:
+        """Open the store of this place; what was committed in it before is in it again."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the store that is open."""
+
+
+class SqliteStores(Stores):
+    """Stores in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._store: SqliteStore | None = None
+
+    async def open(self, options: StoreOptions | None = None) -> Store:
+        """Open the store in the directory."""
+        await self.close()
+        self._store = await SqliteStore.open(self._directory, options=options or small())
+        return self._store
+
+    async def close(self) -> None:
+        """Close the store that is open."""
+        if self._store is not None:
+            await self._store.close()
+
+
+class MemoryStores(Stores):
+    """Stores of which each takes over what the one before had committed."""
+
+    def __init__(self) -> None:
+        self._store: MemoryStore | None = None
+
+    async def open(self, options: StoreOptions | None = None) -> Store:
+        """The successor of the store before."""
+        self._store = MemoryStore(options=options or small()) if self._store is None else self._store.crash()
+        return self._store
+
+    async def close(self) -> None:
+        """Close the store that is open."""
+        if self._store is not None:
+            await self._store.close()
