@@ -16,7 +16,7 @@ import zmq
 from tenure.contract.errors import TenureError
 from tenure.contract.messages import BrokerMessage, ClientMessage, Hello, Welcome
 from tenure.sdk.requests import TICK_MS, RequestsCore
-from tenure.sdk.sockets import Context, Socket, connect_dealer, receive_waiting, try_send
+from tenure.sdk.sockets import Context, Socket, connect_dealer, is_readable, receive_waiting, try_send
 
 
 class RequestChannel:
@@ -33,6 +33,8 @@ class RequestChannel:
         self._socket: Socket | None = None
         self._fd = -1
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_again = False
+        """Whether to look for answers once more is planned already."""
 
     @property
     def welcome(self) -> Welcome | None:
@@ -55,7 +57,7 @@ class RequestChannel:
             if self._timer is None:
                 self._tick()
             else:
-                self._exchange()
+                self._send()
             return await future
         finally:
             del self._futures[request_id]
@@ -80,21 +82,31 @@ class RequestChannel:
             self._timer = self._loop.call_later(TICK_MS / 1_000, self._tick)
 
     def _exchange(self) -> None:
-        """Take in what has come, hand out its outcomes, and send what may be sent."""
-        socket = self._socket
-        if socket is not None:
+        """Take in what has come, send what may be sent, and hand out the outcomes."""
+        if self._socket is not None:
             now_ms = _now_ms()
-            for request_id, message in receive_waiting(socket):
+            for request_id, message in receive_waiting(self._socket):
                 self._core.receive(request_id, message, now_ms)
-            self._send(socket)
-            if int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # sending consumes the descriptor's edge
-                self._loop.call_soon(self._exchange)
+            self._send()
         self._deliver()
 
-    def _send(self, socket: Socket) -> None:
-        for request_id, body in self._core.sendable(_now_ms()):
+    def _send(self) -> None:
+        socket = self._socket
+        if socket is None:
+            return
+        due = self._core.sendable(_now_ms())
+        for request_id, body in due:
             if not try_send(socket, request_id, body):
                 self._core.unsent(request_id)
+        if due and not self._looks_again:  # sending consumes the descriptor's edge
+            self._looks_again = True
+            self._loop.call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        """Once for all that was sent in one go."""
+        self._looks_again = False
+        if self._socket is not None and is_readable(self._socket):
+            self._exchange()
 
     def _deliver(self) -> None:
         outcomes, self._core.outcomes = self._core.outcomes, []

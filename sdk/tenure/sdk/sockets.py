@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+from itertools import count
 
 import zmq
 
 from tenure.contract import codec
 from tenure.contract.errors import ProtocolError
+from tenure.contract.limits import BROKER_FRAME_BYTES_MAX
 from tenure.contract.messages import BrokerMessage
 
 type Context = zmq.Context[zmq.Socket[bytes]]
 type Socket = zmq.Socket[bytes]
 
 _SENDS_MAX = 1_000
+_STREAM_QUEUED_MAX = 100  # messages of up to 1,000 events each; a listener that is further behind reads the store
 _HEARTBEAT_MS = 5_000
+_ASKED_FIRST = 2  # asking whether an answer waits costs a fifth of the exception that none does
+
+# As plain integers: arithmetic with pyzmq's enumerations costs more than sending a frame.
+_NOBLOCK = int(zmq.NOBLOCK)
+_NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_POLLIN = int(zmq.POLLIN)
 
 
 def connect_dealer(context: Context, endpoint: str) -> Socket:
@@ -30,7 +39,8 @@ def connect_dealer(context: Context, endpoint: str) -> Socket:
 def connect_subscriber(context: Context, endpoint: str) -> Socket:
     """A SUB for the whole stream of a broker."""
     socket = context.socket(zmq.SUB)
-    socket.setsockopt(zmq.RCVHWM, 0)  # what is behind is bounded by the broker's side and by gap filling
+    socket.setsockopt(zmq.RCVHWM, _STREAM_QUEUED_MAX)
+    socket.setsockopt(zmq.MAXMSGSIZE, BROKER_FRAME_BYTES_MAX)
     _quiet(socket)
     socket.setsockopt(zmq.SUBSCRIBE, b"")
     socket.connect(endpoint)
@@ -40,23 +50,32 @@ def connect_subscriber(context: Context, endpoint: str) -> Socket:
 def try_send(socket: Socket, request_id: bytes, body: bytes) -> bool:
     """Send if it can leave now; False if there is no connection or no room."""
     try:
-        socket.send_multipart((request_id, body), zmq.NOBLOCK)
+        socket.send(request_id, _NOBLOCK_MORE)  # refused here or not at all
+        socket.send(body, _NOBLOCK)
     except zmq.Again:
         return False
     return True
 
 
+def is_readable(socket: Socket) -> bool:
+    """Whether an answer waits. Asking re-arms the descriptor's edge."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & _POLLIN)
+
+
 def receive_waiting(socket: Socket) -> list[tuple[bytes, BrokerMessage]]:
     """All answers that wait: request id (empty for what answers nothing) and message; malformed ones are left out."""
     received: list[tuple[bytes, BrokerMessage]] = []
-    while True:
+    for number in count():
+        if number < _ASKED_FIRST and not is_readable(socket):
+            break
         try:
-            frames = socket.recv_multipart(zmq.NOBLOCK)
+            frames = socket.recv_multipart(_NOBLOCK)
         except zmq.Again:
-            return received
+            break
         if len(frames) == 2:
             with contextlib.suppress(ProtocolError):
                 received.append((frames[0], codec.decode_broker(frames[1])))
+    return received
 
 
 def _quiet(socket: Socket) -> None:
