@@ -45,6 +45,9 @@ def run(config: Config, warnings: Iterable[str], on_ready: Callable[[Broker], No
 
 async def _serve(config: Config, warnings: Iterable[str], on_ready: Callable[[Broker], None]) -> int:
     log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.broker")
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
     for warning in warn_insecure(config):
         log.warning("bind.insecure", warning=warning)
     for warning in warnings:
@@ -61,7 +64,7 @@ async def _serve(config: Config, warnings: Iterable[str], on_ready: Callable[[Br
         admin = asyncio.create_task(_run_admin(config, broker.endpoints[0], log)) if config.admin else None
         try:
             on_ready(broker)
-            return await _until_told(broker, log)
+            return await _until_told(broker, told, log)
         finally:
             if admin is not None:
                 admin.cancel()
@@ -72,11 +75,7 @@ async def _serve(config: Config, warnings: Iterable[str], on_ready: Callable[[Br
         await store.close()
 
 
-async def _until_told(broker: Broker, log: structlog.stdlib.BoundLogger) -> int:
-    loop = asyncio.get_running_loop()
-    told = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+async def _until_told(broker: Broker, told: asyncio.Event, log: structlog.stdlib.BoundLogger) -> int:
     tasks = [asyncio.create_task(told.wait()), asyncio.create_task(broker.wait())]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tenure.cli.exits import FAILED, need_extra, run_async
-from tenure.cli.ledger import Stint, faults, read_ledger, stints
+from tenure.cli.ledger import Entry, Stint, faults, read_ledger, stints
 from tenure.contract.errors import NotFoundError, TenureError
 from tenure.contract.events import AnyEvent, RoleChangedEvent
 from tenure.contract.messages import RequestResignation, ResignationRequested
@@ -67,7 +67,7 @@ class _Demo:
         self._ledger.touch()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._end_all)
-            self._say("start", f"a broker on {self._directory}/data and the instances {', '.join(_INSTANCES)}")
+            self._say("start", f"a broker and the instances {', '.join(_INSTANCES)}, in {self._directory}")
             await self._start_broker()
             reader = await stack.enter_async_context(Reader(self._endpoint, timeout_ms=_PATIENCE_MS))
             listener = await stack.enter_async_context(EventListener(self._endpoint, resource_id=_RESOURCE, since=0))
@@ -81,9 +81,10 @@ class _Demo:
             await self._kill_broker(reader)
             await self._kill_active(reader)
             await asyncio.sleep(_WORK_MS / 1_000)
+            entries = read_ledger(self._ledger)  # before the events, which then have all that is in it
             events = await _all_events(reader)
         self._show_times()
-        return self._check(events)
+        return self._check(entries, events)
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -206,8 +207,7 @@ class _Demo:
         self._console.print()
         self._console.print(table)
 
-    def _check(self, events: tuple[AnyEvent, ...]) -> bool:
-        entries = read_ledger(self._ledger)
+    def _check(self, entries: list[Entry], events: tuple[AnyEvent, ...]) -> bool:
         found = faults(entries, events)
         self._console.print()
         for stint in stints(entries):

@@ -7,10 +7,13 @@ The ledger stands for whatever must not be written to by two at once: an exchang
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 from time import monotonic_ns
+
+import structlog
 
 from tenure.sdk import ServiceClient, Tenure
 
@@ -35,6 +38,9 @@ async def _serve(endpoint: str, instance_id: str, ledger_path: str) -> None:
 
 def main() -> None:
     """Run until SIGTERM: `python -m tenure.cli.demo_worker ENDPOINT INSTANCE LEDGER`."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
+    )
     endpoint, instance_id, ledger_path = sys.argv[1:]
     try:
         asyncio.run(_serve(endpoint, instance_id, ledger_path))

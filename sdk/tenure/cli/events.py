@@ -7,7 +7,6 @@ import time
 from typing import Annotated
 
 import typer
-from tenure.sdk.listener import EventListener, StreamRestarted
 
 from tenure.cli.exits import run_async
 from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
@@ -20,7 +19,7 @@ from tenure.contract.events import (
     SessionOpenedEvent,
     StatusChangedEvent,
 )
-from tenure.sdk import queries
+from tenure.sdk import EventListener, StreamRestarted, queries
 from tenure.sdk.reader import Reader
 
 
