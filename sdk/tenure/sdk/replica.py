@@ -1,0 +1,328 @@
+"""A copy of the registry in memory, kept from a snapshot and the stream: pure, without I/O or clocks.
+
+`begin`, then `load` every page of `list_services`, then `apply` events from the FIRST page's revision on. Pages are
+taken at different revisions and each row carries its own, so that what a row already contains is passed over; the copy
+is exact (`is_settled`) once the events have reached the last page's revision. Nothing is ever applied out of order: an
+event that does not follow changes nothing. An event costs the same however much is registered.
+
+A replica hears no heartbeats: its rows have the status that was reported and a full lease, until whoever reads says
+with `presence` what the broker observes. Order of succession: as `tenure.domain.succession` decides it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from msgspec import structs
+
+from tenure.contract.events import (
+    AnyEvent,
+    DeregisteredEvent,
+    RegisteredEvent,
+    RegistrationUpdatedEvent,
+    RoleChangedEvent,
+    StatusChangedEvent,
+)
+from tenure.contract.limits import STANDBYS_LISTED_MAX
+from tenure.contract.messages import ServicePage
+from tenure.contract.views import Presence, ResourceView, ServiceInstance
+from tenure.contract.vocabulary import ServiceRole, ServiceStatus
+
+_NOBODY: Final[Mapping[int, Presence]] = {}
+
+
+class _Session:
+    """What is known of a session that holds registrations."""
+
+    __slots__ = ("registration_count", "status")
+
+    def __init__(self, status: ServiceStatus) -> None:
+        self.status = status
+        self.registration_count = 0
+
+
+class _Resource:
+    """Who is registered for a resource."""
+
+    __slots__ = ("active", "last_epoch", "standbys")
+
+    def __init__(self) -> None:
+        self.active: int | None = None
+        self.standbys: dict[int, None] = {}
+        self.last_epoch = 0
+
+    @property
+    def is_abandoned(self) -> bool:
+        return self.active is None and not self.standbys
+
+
+class Replica:
+    """All registrations of a history, or those of one resource, one service or both, as of a revision."""
+
+    def __init__(self, *, service_name: str | None = None, resource_id: str | None = None) -> None:
+        """Prepare an empty replica of everything, or of what matches; pages are to be asked for with the same filter.
+
+        A replica of one service does not know who of other services competes for its resources.
+        """
+        self._service_name = service_name
+        self._resource_id = resource_id
+        self.begin("", 0)
+
+    def begin(self, history_id: str, revision: int) -> None:
+        """Forget everything; the next page of a snapshot is its first, taken at `revision`."""
+        self.history_id = history_id
+        """The history it is a copy of; empty before the first snapshot."""
+        self.revision = revision
+        """The revision of the newest event that was applied, or contained in the snapshot."""
+        self._settled_revision = revision
+        self._rows: dict[int, ServiceInstance] = {}
+        self._sessions: dict[int, _Session] = {}
+        self._resources: dict[str, _Resource] = {}
+        self._services: dict[str, dict[int, None]] = {}
+        self._rising_ids: list[int] | None = []
+
+    def load(self, page: ServicePage) -> None:
+        """Take in a page of the snapshot."""
+        assert page.history_id == self.history_id, "a snapshot is of one history"
+        self._settled_revision = max(self._settled_revision, page.revision)
+        for instance in page.instances:
+            self._add(instance)
+
+    def apply(self, event: AnyEvent) -> bool:
+        """Take in an event of this history; one that is known changes nothing.
+
+        Returns False, and changes nothing, if events are missing before it: read those after `revision` first.
+        """
+        if event.revision <= self.revision:
+            return True
+        if event.revision > self.revision + 1:
+            return False
+        self.revision = event.revision
+        if isinstance(event, RoleChangedEvent):  # also of registrations that are left out: the resource is the same one
+            resource = self._resources.get(event.resource_id)
+            if resource is not None:
+                resource.last_epoch = max(resource.last_epoch, event.epoch)
+        self._absorb(event)
+        return True
+
+    # --- what it knows ------------------------------------------------------------------------------------------------
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the events have reached the last page's revision: before that the rows are of different times."""
+        return self.revision >= self._settled_revision
+
+    @property
+    def settled_revision(self) -> int:
+        """The revision from which on the copy is exact: that of the snapshot's last page."""
+        return self._settled_revision
+
+    @property
+    def services(self) -> Collection[str]:
+        """The names of the services that have an instance."""
+        return self._services.keys()
+
+    @property
+    def resource_ids(self) -> Collection[str]:
+        """The resources that somebody is registered for."""
+        return self._resources.keys()
+
+    def __len__(self) -> int:
+        """How many registrations there are."""
+        return len(self._rows)
+
+    def instance(self, registration_id: int, presence: Mapping[int, Presence] = _NOBODY) -> ServiceInstance | None:
+        """A registration; None if it is not there (any longer)."""
+        row = self._rows.get(registration_id)
+        return None if row is None else self._view(row, presence)
+
+    def instances(
+        self, after: int = 0, limit: int | None = None, presence: Mapping[int, Presence] = _NOBODY
+    ) -> list[ServiceInstance]:
+        """The first `limit` registrations with an id greater than `after`, by id; all of them without a limit."""
+        if self._rising_ids is None:
+            self._rising_ids = sorted(self._rows)
+        start = bisect_right(self._rising_ids, after)
+        wanted = self._rising_ids[start : None if limit is None else start + limit]
+        return [self._view(self._rows[number], presence) for number in wanted]
+
+    def resource(self, resource_id: str, presence: Mapping[int, Presence] = _NOBODY) -> ResourceView | None:
+        """Who is active for a resource and who would be next; None if nobody is registered for it."""
+        resource = self._resources.get(resource_id)
+        if resource is None:
+            return None
+        active = None if resource.active is None else self._view(self._rows[resource.active], presence)
+        standbys = [self._view(self._rows[number], presence) for number in resource.standbys]
+        standbys.sort(key=lambda standby: _order(standby, resource.last_epoch))
+        return ResourceView(
+            resource_id=resource_id,
+            last_epoch=resource.last_epoch,
+            active=active,
+            standbys=tuple(standbys[:STANDBYS_LISTED_MAX]),
+            standby_count=len(standbys),
+        )
+
+    def resources_of(self, service_name: str) -> list[str]:
+        """The resources that a service has instances for, by id; none if it has no instance."""
+        return sorted({self._rows[number].resource_id for number in self._services.get(service_name, ())})
+
+    # --- what events do -----------------------------------------------------------------------------------------------
+
+    def _absorb(self, event: AnyEvent) -> None:
+        match event:
+            case RegisteredEvent():
+                self._registered(event)
+            case DeregisteredEvent():
+                self._deregistered(event)
+            case RoleChangedEvent():
+                self._role_changed(event)
+            case RegistrationUpdatedEvent():
+                self._updated(event)
+            case StatusChangedEvent():
+                session = self._sessions.get(event.session)
+                if session is not None:
+                    session.status = event.new_status
+            case _:
+                pass  # a session without registrations is nobody's concern
+
+    def _registered(self, event: RegisteredEvent) -> None:
+        if event.registration_id in self._rows or not self._is_wanted(event):
+            return
+        assert event.new_role is not None, "a registration begins in a role"
+        is_active = event.new_role is ServiceRole.ACTIVE
+        self._add(
+            ServiceInstance(
+                registration_id=event.registration_id,
+                service_name=event.service_name,
+                instance_id=event.instance_id,
+                resource_id=event.resource_id,
+                role=event.new_role,
+                epoch=event.epoch,
+                role_revision=event.revision,
+                revision=event.revision,
+                since_ms=event.at_ms,
+                priority=event.priority,
+                candidate=event.candidate,
+                last_epoch=event.epoch if is_active else event.last_epoch,
+                metadata=event.metadata,
+                session=event.session,
+                status=event.status,
+                reported_status=event.status,
+                lease_ms=event.lease_ms,
+                lease_left_ms=event.lease_ms,
+            )
+        )
+
+    def _deregistered(self, event: DeregisteredEvent) -> None:
+        row = self._rows.pop(event.registration_id, None)
+        if row is None:
+            return
+        self._rising_ids = None
+        resource = self._resources[row.resource_id]
+        _leave(resource, row.registration_id)
+        if resource.is_abandoned:
+            del self._resources[row.resource_id]
+        session = self._sessions[row.session]
+        session.registration_count -= 1
+        if not session.registration_count:
+            del self._sessions[row.session]
+        members = self._services[row.service_name]
+        del members[row.registration_id]
+        if not members:
+            del self._services[row.service_name]
+
+    def _role_changed(self, event: RoleChangedEvent) -> None:
+        row = self._rows.get(event.registration_id)
+        if row is None or event.revision <= row.revision:
+            return
+        assert event.new_role is not None, "whoever is gone is reported by another event"
+        is_active = event.new_role is ServiceRole.ACTIVE
+        resource = self._resources[row.resource_id]
+        _leave(resource, row.registration_id)
+        row = structs.replace(
+            row,
+            role=event.new_role,
+            epoch=event.epoch if is_active else 0,
+            role_revision=event.revision,
+            revision=event.revision,
+            since_ms=event.at_ms,
+            declined_epoch=event.declined_epoch,
+        )
+        self._rows[row.registration_id] = row
+        self._enter(resource, row)
+
+    def _updated(self, event: RegistrationUpdatedEvent) -> None:
+        row = self._rows.get(event.registration_id)
+        if row is None or event.revision <= row.revision:
+            return
+        self._rows[row.registration_id] = structs.replace(
+            row,
+            revision=event.revision,
+            priority=event.priority,
+            candidate=event.candidate,
+            declined_epoch=event.declined_epoch,
+            metadata=event.metadata,
+        )
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _is_wanted(self, event: RegisteredEvent) -> bool:
+        return self._service_name in {None, event.service_name} and self._resource_id in {None, event.resource_id}
+
+    def _add(self, row: ServiceInstance) -> None:
+        number = row.registration_id
+        session = self._sessions.get(row.session)
+        if session is None:
+            session = self._sessions[row.session] = _Session(row.reported_status)
+        session.registration_count += 1
+        resource = self._resources.get(row.resource_id)
+        if resource is None:
+            resource = self._resources[row.resource_id] = _Resource()
+        self._rows[number] = row
+        self._enter(resource, row)
+        resource.last_epoch = max(resource.last_epoch, row.last_epoch)
+        self._services.setdefault(row.service_name, {})[number] = None
+        if self._rising_ids is not None:
+            if self._rising_ids and number < self._rising_ids[-1]:
+                self._rising_ids = None
+            else:
+                self._rising_ids.append(number)
+
+    def _enter(self, resource: _Resource, row: ServiceInstance) -> None:
+        """File a registration under its role.
+
+        Until the copy is settled its rows are of different times, so that two may claim the role: the newer tenure
+        counts, and the event that ended the older one is still to come.
+        """
+        if not row.is_active:
+            resource.standbys[row.registration_id] = None
+        elif resource.active is None or self._rows[resource.active].epoch < row.epoch:
+            resource.active = row.registration_id
+
+    def _view(self, row: ServiceInstance, presence: Mapping[int, Presence]) -> ServiceInstance:
+        reported = self._sessions[row.session].status
+        observed = presence.get(row.session)
+        return structs.replace(
+            row,
+            last_epoch=self._resources[row.resource_id].last_epoch,
+            status=reported if observed is None else observed.status,
+            reported_status=reported,
+            lease_left_ms=row.lease_ms if observed is None else observed.lease_left_ms,
+        )
+
+
+def _leave(resource: _Resource, number: int) -> None:
+    if resource.active == number:
+        resource.active = None
+    else:
+        resource.standbys.pop(number, None)
+
+
+def _order(standby: ServiceInstance, last_epoch: int) -> tuple[bool, bool, int, int]:
+    """Those that may succeed first; healthy before degraded, then priority, then whoever has stood by longest."""
+    may_succeed = standby.status.may_be_promoted and (
+        standby.declined_epoch != last_epoch if last_epoch else standby.candidate
+    )
+    return (not may_succeed, standby.status is not ServiceStatus.HEALTHY, -standby.priority, standby.role_revision)
