@@ -76,7 +76,11 @@ class ErrorInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TenureError(Exception):
-    """The root of everything Tenure raises on purpose."""
+    """The root of everything Tenure raises on purpose. Errors may be copied and sent to other processes."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The default would call the class with the composed message, which is not what most of them are made from.
+        return _rebuilt, (type(self), self.args, self.__dict__)
 
 
 class RequestRefusedError(TenureError):
@@ -274,6 +278,13 @@ class InvalidEndpointError(TenureError, ValueError):
 
 class ProtocolError(TenureError):
     """A frame that the protocol does not allow."""
+
+
+def _rebuilt(kind: type[TenureError], args: tuple[object, ...], data: dict[str, object]) -> TenureError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(data)
+    return error
 
 
 _REFUSALS: dict[ErrorCode, type[RequestRefusedError]] = {
