@@ -41,14 +41,18 @@ def _defy() -> None:
 
 def _daemonise(ear: str, event: str) -> None:
     """Leave a process behind that forked twice, has a session of its own and ignores what asks it to go."""
+    read, write = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() != 0:
             os._exit(0)
         _defy()
         say(ear, event)
+        os.close(write)
         _stay()
     os.wait()
+    os.close(write)
+    os.read(read, 1)  # ends when the daemon has closed its end, and ignores what asks it to go
 
 
 def idle(ear: str, *_: str) -> None:
@@ -169,7 +173,7 @@ def hydra(ear: str, heads: str) -> None:
 
 
 def driver(ear: str, settings: str) -> None:
-    """Be `tenure run`: supervise one command on a lease of a given length, and forward signals."""
+    """Be `tenure run`: supervise one command on a lease of a given length, forward signals, stop it on SIGTERM."""
     import asyncio  # noqa: PLC0415 - the other roles start without it
     import fcntl  # noqa: PLC0415
     import termios  # noqa: PLC0415
@@ -181,15 +185,22 @@ def driver(ear: str, settings: str) -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         os.tcsetpgrp(0, os.getpgrp())
 
+    def garble(work: Supervisor) -> None:
+        work._send(b"?")  # pyright: ignore[reportPrivateUsage] - what no supervisor sends: the keeper fails
+        os.kill(os.getpid(), signal.SIGSTOP)
+
     async def supervise() -> None:
         async with Supervisor(given["command"], **given.get("times", {})) as work:
             for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
                 asyncio.get_running_loop().add_signal_handler(number, work.send_signal, number)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.stop, 0)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, garble, work)
             deadline = Deadline.after_ms(given["lease_ms"])
             await work.start(deadline)
+            if "shortened_to_ms" in given:
+                deadline = Deadline.after_ms(given["shortened_to_ms"])
+                work.extend(deadline)
             say(ear, "driving", deadline=deadline, command=work.pid)
-            if given.get("is_garbling"):
-                work._send(b"?")  # pyright: ignore[reportPrivateUsage] - what no supervisor sends: the keeper fails
             outcome = await work.wait()
             say(ear, "outcome", exit_code=outcome.exit_code, cause=outcome.cause, left=os.listdir("/proc/self/fd"))
 

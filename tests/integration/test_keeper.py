@@ -394,10 +394,11 @@ async def test_the_command_dies_when_its_supervisor_is_killed(ear: Ear) -> None:
 async def test_the_command_is_asked_first_when_its_supervisor_is_killed(ear: Ear) -> None:
     """The role outlives `tenure run` until the lease ends, so CMD has time to leave in good order."""
     with driving(ear, "listening", "SIGTERM", times={"grace_ms": 1_500}) as driver:
-        cmd = Life(await ear.hear("ready"))
+        child, cmd = Life(await ear.hear("child")), Life(await ear.hear("ready"))
         driver.send(signal.SIGKILL)
         assert (await ear.hear("signal"))["name"] == "SIGTERM"
         await cmd.end()
+        await child.end()
 
 
 async def test_the_command_dies_before_the_deadline_when_its_supervisor_is_stopped(ear: Ear) -> None:
@@ -441,9 +442,12 @@ async def test_the_supervisor_finishes_when_a_fork_bomb_has_lost_its_keeper(ear:
         assert [pid for pid in ear.survivors() if pid != facts["pid"]] == []
 
 
-async def test_the_supervisor_finishes_before_the_deadline_when_the_keeper_is_stopped(ear: Ear) -> None:
+@pytest.mark.parametrize("lease", [{"lease_ms": 5_000}, {"shortened_to_ms": 5_000}])
+async def test_the_supervisor_finishes_before_the_deadline_when_the_keeper_is_stopped(
+    ear: Ear, lease: dict[str, int]
+) -> None:
     """SIGSTOP for the keeper: half a margin before the deadline `tenure run` kills it and ends what it has left."""
-    with driving(ear, "defiant", lease_ms=5_000, times={"grace_ms": 3_000, "margin_ms": 3_000}):
+    with driving(ear, "defiant", **lease, times={"grace_ms": 3_000, "margin_ms": 3_000}):
         cmd_facts = await ear.hear("ready")
         daemon, cmd = Life(await ear.hear("daemon")), Life(cmd_facts)
         deadline = Deadline(*(await ear.hear("driving"))["deadline"])
@@ -451,6 +455,16 @@ async def test_the_supervisor_finishes_before_the_deadline_when_the_keeper_is_st
         await cmd.end()
         await daemon.end()
         assert keeper.until_ms(*deadline) > 0
+        outcome = await ear.hear("outcome")
+        assert (outcome["exit_code"], outcome["cause"]) == (137, "keeper_lost")
+
+
+async def test_the_supervisor_stops_the_command_without_a_keeper_that_is_stopped(ear: Ear) -> None:
+    """A keeper under SIGSTOP does not answer `stop`: `tenure run` waits a little, and does it by itself."""
+    with driving(ear, "defiant") as driver:
+        facts, _ = await ear.hear("ready"), await ear.hear("driving")
+        os.kill(facts["parent"], signal.SIGSTOP)
+        driver.send(signal.SIGTERM)
         outcome = await ear.hear("outcome")
         assert (outcome["exit_code"], outcome["cause"]) == (137, "keeper_lost")
 
@@ -467,8 +481,14 @@ async def test_the_command_dies_when_supervisor_and_keeper_are_killed_together(e
 
 
 async def test_a_keeper_that_fails_kills_everything_first(ear: Ear) -> None:
-    """A defect in the keeper (here: a message nobody sends) ends the work as its death would."""
-    with driving(ear, "defiant", is_garbling=True):
+    """A defect in the keeper (here: a message nobody sends) ends the work even while `tenure run` is stopped."""
+    with driving(ear, "defiant") as driver:
+        lives = [Life(await ear.hear("daemon")), Life(await ear.hear("ready"))]
+        await ear.hear("driving")
+        driver.send(signal.SIGHUP)
+        for life in lives:
+            await life.end()
+        driver.send(signal.SIGCONT)
         outcome = await ear.hear("outcome")
         assert (outcome["exit_code"], outcome["cause"]) == (137, "keeper_lost")
 
@@ -482,9 +502,10 @@ async def test_signals_are_forwarded_once(ear: Ear) -> None:
         await ear.hear("ready")
         driver.send(signal.SIGUSR1)
         assert (await ear.hear("signal"))["name"] == "SIGUSR1"
-        driver.send(signal.SIGINT)
-        assert (await ear.hear("child signal"))["name"] == "SIGINT", "and no SIGUSR1 before it"
-        assert (await ear.hear("signal"))["name"] == "SIGINT"
+        for _ in range(2):  # the second shows that nothing else was pending behind the first
+            driver.send(signal.SIGINT)
+            assert (await ear.hear("child signal"))["name"] == "SIGINT", "and no SIGUSR1"
+            assert (await ear.hear("signal"))["name"] == "SIGINT"
         driver.send(signal.SIGUSR2)
         assert (await ear.hear("signal"))["name"] == "SIGUSR2", "and nothing twice before it"
         assert (await ear.hear("outcome"))["exit_code"] == 5
@@ -593,12 +614,22 @@ async def test_a_check_that_takes_too_long_is_killed_with_all_it_started(ear: Ea
     assert ear.survivors() == []
 
 
-async def test_a_check_has_the_environment_given_and_no_input() -> None:
-    """It knows the role's variables, and does not take the terminal's input from CMD."""
-    script = '[ "$TENURE_EPOCH" = 7 ] && [ -z "$(cat)" ]'
-    assert await run_check(
-        ["/bin/sh", "-c", script], {"TENURE_EPOCH": "7", "PATH": "/usr/bin:/bin"}, timeout_ms=LONG_MS
-    )
+async def test_a_check_has_the_environment_given_and_only_errors_to_show(capfd: pytest.CaptureFixture[str]) -> None:
+    """It knows the role's variables, takes no input away from CMD, and adds nothing to CMD's output."""
+    script = 'echo noise; echo why >&2; [ "$TENURE_EPOCH" = 7 ] && [ -z "$(cat)" ]'
+    env = {"TENURE_EPOCH": "7", "PATH": "/usr/bin:/bin"}
+    read, write = os.pipe()
+    os.write(write, b"input of CMD")
+    os.close(write)
+    saved = os.dup(0)
+    os.dup2(read, 0)
+    try:
+        assert await run_check(["/bin/sh", "-c", script], env, timeout_ms=LONG_MS)
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+        os.close(read)
+    assert capfd.readouterr() == ("", "why\n")
 
 
 async def test_a_check_that_cannot_be_run_is_an_error_not_an_illness() -> None:
