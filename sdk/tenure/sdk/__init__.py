@@ -40,7 +40,10 @@ from tenure.contract.messages import Register
 from tenure.contract.views import Holder, ResourceView, ServiceInstance
 from tenure.contract.vocabulary import ChangeReason, OnConflict, ServiceRole, ServiceStatus
 from tenure.sdk.client import ServiceClient, registration_request
+from tenure.sdk.listener import EventListener
 from tenure.sdk.registration import Registration, Tenure
+from tenure.sdk.replica import Replica
+from tenure.sdk.stream import RestartReason, StreamRestarted
 
 __all__ = [
     "AnyEvent",
@@ -51,6 +54,7 @@ __all__ = [
     "DuplicateInstanceError",
     "ErrorCode",
     "Event",
+    "EventListener",
     "Holder",
     "InvalidEndpointError",
     "InvalidRequestError",
@@ -63,9 +67,11 @@ __all__ = [
     "RegisteredEvent",
     "Registration",
     "RegistrationUpdatedEvent",
+    "Replica",
     "RequestRefusedError",
     "RequestTimeoutError",
     "ResourceView",
+    "RestartReason",
     "RoleChangedEvent",
     "RoleConflictError",
     "RoleLostError",
@@ -79,6 +85,7 @@ __all__ = [
     "StatusChangedEvent",
     "StorageUnavailableError",
     "StoreRolledBackError",
+    "StreamRestarted",
     "Tenure",
     "TenureError",
     "registration_request",
