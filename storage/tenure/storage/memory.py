@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, assert_never
 
 from tenure.contract.codec import decode_event
 from tenure.contract.events import AnyEvent
@@ -268,6 +268,8 @@ class _Delta:
                     self.tenures[tenure.resource_id] = tenure
             case ForgetResource(resource_id):
                 self.tenures[resource_id] = None
+            case _:
+                assert_never(change)
 
 
 def _kept[T](records: Iterable[T | None]) -> Iterable[T]:

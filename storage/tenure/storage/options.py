@@ -14,11 +14,11 @@ class StoreOptions(Struct, frozen=True, kw_only=True):
 
     events_kept: int = 1_000_000
     """How many of the newest events are kept at least: some 200 MB, and more than any listener's backlog."""
-    wal_reserved_bytes: int = 8 * _MIB
+    wal_reserved_bytes: int = 4 * _MIB
     """The log is written out to this size ahead of use: a commit into it costs half of one that grows it."""
-    checkpoint_idle_bytes: int = 1 * _MIB
+    checkpoint_idle_bytes: int = _MIB // 2
     """Without a batch waiting, this much log is worth a checkpoint, which then takes about a millisecond."""
-    checkpoint_forced_bytes: int = 4 * _MIB
+    checkpoint_forced_bytes: int = 2 * _MIB
     """With batches waiting, a checkpoint goes between two of them after this much; it has to fit what is reserved."""
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, assert_never, cast
 
 import msgspec
 from msgspec.structs import astuple
@@ -74,6 +74,8 @@ class Coalesced:
                 case ForgetResource(resource_id):
                     self.dropped_tenures.extend(self.tenures.pop(resource_id, ()))
                     self.forgotten.add(resource_id)
+                case _:
+                    assert_never(change)
 
 
 def encode(batch: Batch) -> tuple[BatchRow, int]:

@@ -1,0 +1,280 @@
+"""What a store's file may be: new, of this version, or an older one; anything else is left as it is."""
+
+# What is tested here is inside the store, so this looks inside.
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tenure.domain.store import StoreUnusableError
+from tenure.storage import opening, sql
+from tenure.storage.sqlite import SqliteStore
+from tests.contract.records import active, batch, put, session, tenure
+from tests.contract.stores import small
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    """An empty database."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as opened:
+        yield opened
+
+
+def schema(connection: sqlite3.Connection) -> dict[str, str]:
+    """Every table and index with its definition, without comments and spacing."""
+    rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+    return {name: re.sub(r"\s+", " ", re.sub(r"--[^\n]*", "", text)).strip() for name, text in rows}
+
+
+def numbers(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The application id and the version."""
+    return tuple(connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+
+
+async def make(directory: Path) -> Path:
+    """A store that was closed, with something in it."""
+    store = await SqliteStore.open(directory, options=small())
+    changes = [put(session(1)), put(active(2, "r")), put(tenure(2, "r"))]
+    await store.commit(batch(1, *changes, events=2))
+    await store.close()
+    return directory / "tenure.db"
+
+
+def test_schema_and_migrations_meet(connection: sqlite3.Connection) -> None:
+    """★ The migrations, applied to nothing, come to what schema.sql says, its version included."""
+    opening.migrate(connection, sql.migrations())
+    migrated, versions = schema(connection), numbers(connection)
+    with closing(sqlite3.connect(":memory:")) as new:
+        new.executescript(sql.script("schema.sql"))
+        assert schema(new) == migrated
+        assert numbers(new) == versions == (opening.APPLICATION_ID, len(sql.migrations()))
+
+
+def test_every_table_says_what_it_is_and_is_strict() -> None:
+    """In schema.sql a comment goes before each table, and each is STRICT."""
+    text = sql.script("schema.sql")
+    tables = re.findall(r"^-- [^\n]+\nCREATE TABLE (\w+) \(\n.+?\n\) STRICT;$", text, re.MULTILINE | re.DOTALL)
+    assert tables == ["meta", "sessions", "registrations", "tenures", "events"]
+    assert text.count("CREATE TABLE") == len(tables)
+
+
+def test_migrations_go_on_from_the_version_they_find(connection: sqlite3.Connection) -> None:
+    """Each migration is applied once, in order; one that fails leaves the version before it, and none of itself."""
+    steps = [
+        "CREATE TABLE a (x);",
+        "INSERT INTO a VALUES (2);",
+        "INSERT INTO a VALUES (3); INSERT INTO missing VALUES (3);",
+    ]
+    opening.migrate(connection, steps[:2])
+    opening.migrate(connection, steps[:2])
+    with pytest.raises(sqlite3.OperationalError):
+        opening.migrate(connection, steps)
+    assert connection.execute("SELECT x FROM a").fetchall() == [(2,)]
+    assert numbers(connection)[1] == 2
+    steps[2] = "INSERT INTO a VALUES (3);"
+    opening.migrate(connection, steps)
+    assert connection.execute("SELECT x FROM a").fetchall() == [(2,), (3,)]
+
+
+def test_a_migration_that_does_not_even_begin(tmp_path: Path) -> None:
+    """A migration under another's write lock fails without anything to undo."""
+    path = tmp_path / "locked.db"
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+        closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as late,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            opening.migrate(late, ["CREATE TABLE a (x);"])
+
+
+async def test_an_older_store_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store of an older version is migrated when it is opened, and keeps what it has."""
+    path = await make(tmp_path)
+    newer = (*sql.migrations(), "CREATE TABLE later (x INTEGER) STRICT;")
+    monkeypatch.setattr(sql, "migrations", lambda: newer)
+    store = await SqliteStore.open(tmp_path, options=small())
+    assert (await store.load()).revision == 2
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert numbers(connection)[1] == len(newer)
+        assert "later" in schema(connection)
+
+
+async def test_a_newer_store_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """A file of a newer version is refused with both versions in the message, and not a byte of it changes."""
+    path = await make(tmp_path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()
+    with pytest.raises(StoreUnusableError, match=r"version 99, made by a newer Tenure.*upgrade"):
+        await SqliteStore.open(tmp_path, options=small())
+    assert path.read_bytes() == before
+
+
+async def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """A database that another program made is not turned into a store."""
+    path = tmp_path / "tenure.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE meta (x)")
+    before = path.read_bytes()
+    with pytest.raises(StoreUnusableError, match=r"not a store of Tenure.*--data"):
+        await SqliteStore.open(tmp_path, options=small())
+    assert path.read_bytes() == before
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """A file that SQLite does not know is refused with what to do."""
+    path = tmp_path / "tenure.db"
+    path.write_bytes(b"dear diary, " * 1_000)
+    with pytest.raises(StoreUnusableError, match=r"cannot be used as a store: .*not a database.*restore"):
+        await SqliteStore.open(tmp_path, options=small())
+    assert path.read_bytes() == b"dear diary, " * 1_000
+
+
+async def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    """A directory where the database should be is refused with what to do."""
+    (tmp_path / "tenure.db").mkdir()
+    with pytest.raises(StoreUnusableError, match=r"cannot be written.*--data"):
+        await SqliteStore.open(tmp_path, options=small())
+
+
+async def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
+    """What a broker leaves that dies while it makes its store is made a store by the next."""
+    (tmp_path / "tenure.db").write_bytes(b"")
+    store = await SqliteStore.open(tmp_path, options=small())
+    assert (await store.load()).revision == 0
+    await store.close()
+
+
+@pytest.mark.parametrize("keep", [4_096, 3 * 4_096])
+async def test_a_file_that_was_cut_is_refused(tmp_path: Path, keep: int) -> None:
+    """A database that lost its end is refused, at opening or loading, with what to do."""
+    path = await make(tmp_path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(StoreUnusableError, match="restore"):
+        await open_and_load(tmp_path)
+
+
+async def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    """A database with rubbish in its pages is refused, at opening or loading, with what to do."""
+    path = await make(tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data[:4_096] + b"\xa5" * (len(data) - 4_096))
+    with pytest.raises(StoreUnusableError, match="restore"):
+        await open_and_load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM meta",
+        "UPDATE registrations SET metadata = 'not JSON'",
+        "UPDATE sessions SET status = 'unheard of'",
+        "UPDATE registrations SET metadata = '{\"a\": 1}'",
+    ],
+)
+async def test_content_that_cannot_be_is_refused(tmp_path: Path, damage: str) -> None:
+    """Rows that this program would never write are refused, not guessed at."""
+    path = await make(tmp_path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(damage)
+    with pytest.raises(StoreUnusableError, match="damaged"):
+        await open_and_load(tmp_path)
+
+
+async def test_events_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    """A body that is no event is refused; of a gap in the stream the events before it are answered."""
+    path = await make(tmp_path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE events SET body = x'c1' WHERE revision = 2")
+    store = await SqliteStore.open(tmp_path, options=small())
+    with pytest.raises(StoreUnusableError, match="damaged"):
+        await store.read_events(0, 10)
+    assert [event.revision for event in await store.read_events(0, 1)] == [1]
+    await store.commit(batch(3))
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM events WHERE revision = 2")
+    again = await SqliteStore.open(tmp_path, options=small())
+    assert [event.revision for event in await again.read_events(0, 10)] == [1]
+    await again.close()
+
+
+async def open_and_load(directory: Path) -> None:
+    """What a broker does when it starts."""
+    store = await SqliteStore.open(directory, options=small())
+    try:
+        await store.load()
+    finally:
+        await store.close()
+
+
+def modes(directory: Path) -> dict[str, int]:
+    """What may be done with each file of a directory, and by whom."""
+    return {file.name: file.stat().st_mode & 0o777 for file in directory.iterdir()}
+
+
+async def test_files_are_their_owners_alone(tmp_path: Path) -> None:
+    """The secrets of sessions are in the files, so nobody else may read them."""
+    store = await SqliteStore.open(tmp_path, options=small())
+    await store.commit(batch(1))
+    found = modes(tmp_path)
+    await store.close()
+    assert found == dict.fromkeys(("tenure.db", "tenure.db-shm", "tenure.db-wal", "tenure.lock"), 0o600)
+
+
+async def test_a_closed_store_is_one_file(tmp_path: Path) -> None:
+    """After closing the database alone has everything: a copy of it is a copy of the store."""
+    path = await make(tmp_path / "data")
+    assert sorted(file.name for file in path.parent.iterdir()) == ["tenure.db", "tenure.lock"]
+    (tmp_path / "copy").mkdir()
+    shutil.copy(path, tmp_path / "copy")
+    copy = await SqliteStore.open(tmp_path / "copy", options=small())
+    assert (await copy.load()).revision == 2
+    await copy.close()
+
+
+async def test_a_store_is_set_up_as_it_has_to_be(tmp_path: Path) -> None:
+    """★ WAL, synchronous FULL, checkpoints on demand alone, and a reader that cannot write."""
+    store = await SqliteStore.open(tmp_path, options=small())
+    pragmas = ("journal_mode", "synchronous", "wal_autocheckpoint", "cache_spill")
+
+    def settings() -> list[object]:
+        return [store._writer.sqlite.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in pragmas]
+
+    assert await store._writer.submit(settings) == ["wal", 2, 0, 0]
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        await store._reader.submit(lambda: store._reader.sqlite.execute("DELETE FROM events"))
+    await store.close()
+
+
+def test_a_place_without_a_log_is_refused(connection: sqlite3.Connection, tmp_path: Path) -> None:
+    """Where SQLite keeps another kind of journal than asked for, such as in memory, there can be no store."""
+    with pytest.raises(StoreUnusableError, match="write-ahead log"):
+        opening._set_up(connection, tmp_path / "tenure.db", "history", 1)
+
+
+async def test_an_old_sqlite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SQLite without STRICT tables is refused before anything is made."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
+    with pytest.raises(StoreUnusableError, match="too old"):
+        await SqliteStore.open(tmp_path, options=small())
+
+
+def test_a_missing_migration_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of migrations go from 1 without a gap."""
+    (tmp_path / "migrations").mkdir()
+    for number in (1, 3):
+        (tmp_path / "migrations" / f"000{number}_x.sql").write_text("SELECT 1;", encoding="utf-8")
+    monkeypatch.setattr(sql, "_FILES", tmp_path)
+    with pytest.raises(ValueError, match="without a gap"):
+        sql.migrations.__wrapped__()
