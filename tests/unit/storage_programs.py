@@ -10,8 +10,10 @@ import errno
 import resource
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from tenure.domain.store import StoreError
 from tenure.storage.sqlite import SqliteStore
@@ -80,8 +82,7 @@ async def limit(directory: Path) -> None:
     await store.close()
 
 
-async def _say_outcome(commit: object) -> None:
-    assert asyncio.iscoroutine(commit)
+async def _say_outcome(commit: Awaitable[None]) -> None:
     try:
         await commit
     except StoreError as error:
@@ -102,7 +103,7 @@ async def open_without(call: str, directory: Path) -> None:
         await store.close()
 
 
-PROGRAMS = {
+PROGRAMS: Final[dict[str, Callable[[Path], Coroutine[None, None, None]]]] = {
     "hold": hold,
     "commit": commit,
     "limit": limit,
