@@ -1,4 +1,4 @@
-"""The programs that test_keeper runs: `python keeper_programs.py ROLE EAR …`, each role a function below.
+"""The programs that the tests of the keeper run: `python keeper_programs.py ROLE EAR …`, each role a function below.
 
 EAR is the path of a datagram socket on which a program says what it has become, so that no test has to guess or sleep.
 It is also in the command line of all that descends from a program, which is how a test finds what was left behind.

@@ -36,6 +36,8 @@ _FOLDER: Final = str(Path(__file__).parents[2])
 _RESCAN_S: Final = 0.01
 _STALL_MS: Final = 2_000.0
 """How much longer than the grace a keeper may take for a stop before it counts as hung."""
+_PROMPT_MS: Final = 250.0
+"""How long a keeper may take to act on a deadline that was shortened, even to one that has passed."""
 _KILLED: Final = 137
 """The exit code of CMD when only its killing is known: 128 + SIGKILL."""
 
@@ -129,7 +131,8 @@ class Supervisor:
         self._outbox: deque[bytes] = deque()
         self._deadline: Deadline | None = None  # None until `start`
         self._is_deadline_unsent = False
-        self._stop_by_ms = float("inf")  # on CLOCK_BOOTTIME
+        self._stop_by_ms = float("inf")  # on CLOCK_BOOTTIME, as the next
+        self._hangs_from_ms = float("-inf")
         self._watch: asyncio.TimerHandle | None = None
         self._pid = 0
         self._reported: Outcome | None = None
@@ -197,7 +200,7 @@ class Supervisor:
 
         Raises:
             CommandStartError: There is no such command, or it cannot be executed.
-            LeaseTooShortError: Too little of the lease is left.
+            LeaseTooShortError: Too little of the lease is left; nothing has happened.
             KeeperLostError: The keeper was killed.
             ValueError: An argument or a variable holds a NUL.
         """
@@ -209,6 +212,8 @@ class Supervisor:
             raise ValueError("an argument or a variable of the command holds a NUL")
         if any(len(message) > keeper.MESSAGE_BYTES_MAX for message in messages):
             raise CommandStartError(self._command[0], errno.E2BIG)
+        if keeper.until_ms(*deadline) <= self._grace_ms:  # the keeper looks again, a moment before it forks
+            raise LeaseTooShortError(self._grace_ms)
         self._deadline = deadline
         times = (*deadline, self._grace_ms, self._margin_ms, self._stop_grace_ms)
         self._outbox.extend([*messages, keeper.START + " ".join(map(repr, times)).encode()])
@@ -232,6 +237,7 @@ class Supervisor:
         self._is_deadline_unsent = True
         self._flush()
         if is_earlier:
+            self._hangs_from_ms = keeper.boottime_ms() + _PROMPT_MS
             self._arm()
 
     def stop(self, grace_ms: float | None = None) -> None:
@@ -314,7 +320,9 @@ class Supervisor:
             self._watch.cancel()
         if self._deadline is None or self._process is None or self._process.returncode is not None:
             return
-        due_ms = min(keeper.until_ms(*self._deadline) - self._margin_ms / 2, self._stop_by_ms - keeper.boottime_ms())
+        now_ms = keeper.boottime_ms()
+        due_ms = min(keeper.until_ms(*self._deadline) - self._margin_ms / 2, self._stop_by_ms - now_ms)
+        due_ms = max(due_ms, self._hangs_from_ms - now_ms)
         if due_ms > 0:
             wait_ms = min(max(due_ms, keeper.WAKE_MS_MIN), keeper.WAKE_MS_MAX)
             self._watch = asyncio.get_running_loop().call_later(wait_ms / 1000.0, self._arm)
