@@ -14,7 +14,7 @@ a lease after it received that heartbeat, and a session that ended grants nothin
 Rules this file keeps, each of which was a broken guarantee once:
  - sending extends nothing; only an answered heartbeat does, from when it was sent;
  - a tenure that was left is never entered again: one that ran out, was resigned or whose outcome is unknown is given
-   up, and named in each heartbeat until the broker has acknowledged that it is over;
+   up, and named in each heartbeat until the broker has said, by whichever way, that it is over;
  - a statement that is not newer than the one applied to its registration is ignored, whichever way it came.
 """
 
@@ -99,6 +99,7 @@ class SessionCore:
         self.history_id: str | None = None
         self.last_revision = 0
         self.registrations: dict[int, Held] = {}
+        """By number; one that was left stays until the broker's answer, so that no earlier one brings it back."""
         self.given_up: dict[int, GivenUp] = {}
         self.changed: list[Held] = []
         """Registrations whose standing changed; the shell takes them."""
@@ -112,6 +113,8 @@ class SessionCore:
         self._sequence = 0
         self._applied_revision = 0
         self._unanswered: dict[int, Reading] = {}
+        self._is_answered = False
+        """Whether a heartbeat was answered on the present connection."""
         self._last_sent: Reading | None = None
         self._confirmed_from: Reading | None = None
         """The send time of the newest answered heartbeat."""
@@ -171,7 +174,7 @@ class SessionCore:
 
     def lose_connection(self) -> None:
         """The connection is of no use any more: ask for another. Tenures stay valid until their time is up."""
-        self._is_welcome = False
+        self._is_welcome = self._is_answered = False
         self._wants_connection = True
         self._unanswered.clear()
         self._last_sent = None
@@ -213,7 +216,7 @@ class SessionCore:
     @property
     def is_connected(self) -> bool:
         """Whether the broker has answered a heartbeat on the present connection."""
-        return self._is_welcome and self._confirmed_from is not None and self.phase is Phase.OPEN
+        return self._is_answered and self.phase is Phase.OPEN
 
     # --- registrations ------------------------------------------------------------------------------------------------
 
@@ -265,11 +268,19 @@ class SessionCore:
         return epoch
 
     def end_registration(self, held: Held, why: str) -> int:
-        """Leave the registration BEFORE anything is sent about it; returns the epoch it was in, else 0."""
+        """Leave the registration BEFORE anything is sent about it; returns the epoch it was in, else 0.
+
+        To be followed by `forget`, once the broker has said that it is over.
+        """
         epoch = self.step_down(held, why, declined=True)
-        self.registrations.pop(held.registration_id, None)
         self._set(held, held.standing._replace(why=why, is_ended=True))
         return epoch
+
+    def forget(self, held: Held) -> None:
+        """The broker has answered that a registration which was left is over: nothing earlier can still come."""
+        assert held.standing.is_ended, "only what has ended is forgotten"
+        self.registrations.pop(held.registration_id, None)
+        self.given_up.pop(held.left_epoch, None)
 
     def end(self, why: str, error: TenureError | None = None) -> None:
         """End the session: nothing is active any more. Safe to repeat; the first reason stays."""
@@ -277,9 +288,10 @@ class SessionCore:
             return
         self.phase = Phase.ENDED
         self.error = error
-        self._is_welcome = False
-        for held in list(self.registrations.values()):
-            self.end_registration(held, why)
+        self._is_welcome = self._is_answered = False
+        for held in self.registrations.values():
+            if not held.standing.is_ended:
+                self.end_registration(held, why)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -310,6 +322,7 @@ class SessionCore:
             return
         self._unanswered = {number: at for number, at in self._unanswered.items() if number > ack.sequence}
         self._confirmed_from = sent
+        self._is_answered = True
         self.last_revision = max(self.last_revision, ack.revision)
         self._applied_revision = max(self._applied_revision, ack.revision)
         for statement in ack.statements:
@@ -330,6 +343,8 @@ class SessionCore:
             self.changed.append(held)
         else:
             self.step_down(held, "it was asked to resign", declined=True)
+            if not self._unanswered:  # whoever asked is waiting: the heartbeat that tells of it is due now
+                self._last_sent = None
 
     def _refused(self, error: ErrorInfo, now: Reading) -> Hello | None:
         match error.code:
@@ -359,7 +374,6 @@ class SessionCore:
             return
         self.last_revision = max(self.last_revision, statement.revision)
         if statement.role is None:
-            self.registrations.pop(held.registration_id, None)
             held.left_epoch = max(held.left_epoch, standing.epoch)
             ended = Standing(ServiceRole.STANDBY, 0, NEVER, statement.revision, "it was deregistered", is_ended=True)
             self._set(held, ended)
@@ -367,9 +381,11 @@ class SessionCore:
             held.left_epoch = max(held.left_epoch, standing.epoch)
             why = "the broker has ended its tenure" if standing.epoch else (standing.why or "it stands by")
             self._set(held, Standing(ServiceRole.STANDBY, 0, NEVER, statement.revision, why))
+            self.given_up.pop(held.left_epoch, None)
         elif statement.epoch > held.left_epoch:
             why = "no heartbeat has confirmed the role yet"
             self._set(held, Standing(ServiceRole.ACTIVE, statement.epoch, NEVER, statement.revision, why))
+            self.given_up.pop(held.left_epoch, None)
             self._extend(held, now)
         else:  # a tenure that was left: the broker will hear so, and it is not entered again
             held.standing = standing._replace(revision=statement.revision)
