@@ -3,12 +3,14 @@
 Requests go out once the connection's hello is answered. One that is not answered in time drops the connection and is
 repeated over the next with the SAME request id, because repeats are safe and an old copy is then no longer heard. A
 refusal that promises a better outcome later (overloaded, shutting down, storage unavailable) is repeated too, until the
-request's own time is up.
+request's own time is up. No more go out at once than a broker takes from one connection; the others wait here.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from tenure.contract import codec
@@ -28,6 +30,8 @@ CONNECT_MS: Final = 250
 """How long a connection may take to be welcomed before another is tried."""
 TICK_MS: Final = 20
 """How often to let the core look at the time while requests wait."""
+IN_FLIGHT_MAX: Final = 500
+"""How many requests go out before answers come: half of what a broker takes, and a socket holds, by default."""
 _RETRY_MS: Final = 50
 _HELLO_ID: Final = b"hello"
 _REPEATED: Final = frozenset({ErrorCode.OVERLOADED, ErrorCode.SHUTTING_DOWN, ErrorCode.STORAGE_UNAVAILABLE})
@@ -38,19 +42,19 @@ type Outcome = BrokerMessage | TenureError
 class _Waiting:
     """One request that has not had its outcome."""
 
-    __slots__ = ("body", "ends_at_ms", "name", "refusal", "send_at_ms", "sent_at_ms", "started_ms", "was_sent")
+    __slots__ = ("body", "ends_at_ms", "is_deferred", "name", "refusal", "sent_at_ms", "started_ms", "unanswered")
 
     def __init__(self, name: str, body: bytes, now_ms: float, timeout_ms: float) -> None:
         self.name = name
         self.body = body
         self.started_ms = now_ms
         self.ends_at_ms = now_ms + timeout_ms
-        self.send_at_ms = now_ms
-        """Not before this time (a refusal asked to try again later)."""
+        self.is_deferred = False
+        """Whether it waits for its time, because a refusal asked to try again later."""
         self.sent_at_ms: float | None = None
-        """When it went out on the present connection; None if it did not."""
-        self.was_sent = False
-        """Whether it ever went out: if not, it was certainly not carried out."""
+        """When it went out on the present connection; None if it did not, or was refused there."""
+        self.unanswered = 0
+        """How often it went out without an answer, on any connection: if never, it was certainly not carried out."""
         self.refusal: ErrorInfo | None = None
         """The newest refusal that was worth repeating after."""
 
@@ -68,6 +72,11 @@ class RequestsCore:
         self._endpoints = endpoints
         self._waiting: dict[bytes, _Waiting] = {}
         self._unsent: dict[bytes, None] = {}
+        """What may go out on the present connection, in the order in which it was submitted."""
+        self._deferred: list[tuple[float, bytes]] = []
+        """When refused requests go out again; a heap."""
+        self._in_flight = 0
+        """How many that are still waited for went out on the present connection."""
         self._number = 0
         self._is_welcome = False
         self._said_hello = False
@@ -88,8 +97,7 @@ class RequestsCore:
 
     def withdraw(self, request_id: bytes) -> None:
         """Nobody waits for this request any more; it may have been carried out."""
-        if self._waiting.pop(request_id, None) is not None:
-            self._unsent.pop(request_id, None)
+        self._take_out(request_id)
 
     def advance(self, now_ms: float) -> bool:
         """Let time pass; returns whether a new connection is to be made now, in place of the old one.
@@ -121,15 +129,20 @@ class RequestsCore:
                 return []
             self._said_hello = True
             return [(_HELLO_ID, codec.encode(self._compose_hello()))]
+        while self._deferred and self._deferred[0][0] <= now_ms:
+            _, request_id = heapq.heappop(self._deferred)
+            if request_id in self._waiting:
+                self._waiting[request_id].is_deferred = False
+                self._unsent[request_id] = None
         due: list[tuple[bytes, bytes]] = []
-        for request_id in self._unsent:
+        for request_id in islice(self._unsent, max(0, IN_FLIGHT_MAX - self._in_flight)):
             waiting = self._waiting[request_id]
-            if waiting.send_at_ms <= now_ms:
-                waiting.sent_at_ms = now_ms
-                waiting.was_sent = True
-                due.append((request_id, waiting.body))
+            waiting.sent_at_ms = now_ms
+            waiting.unanswered += 1
+            due.append((request_id, waiting.body))
         for request_id, _ in due:
             del self._unsent[request_id]
+        self._in_flight += len(due)
         return due
 
     def unsent(self, request_id: bytes) -> None:
@@ -137,7 +150,7 @@ class RequestsCore:
         if request_id == _HELLO_ID:
             self._said_hello = False
         elif request_id in self._waiting:
-            self._waiting[request_id].sent_at_ms = None
+            self._was_answered(self._waiting[request_id])
             self._unsent[request_id] = None
 
     def receive(self, request_id: bytes, message: BrokerMessage, now_ms: float) -> None:
@@ -151,12 +164,17 @@ class RequestsCore:
         if not isinstance(message, ErrorReply):
             self._conclude(request_id, message)
         elif message.error.code is ErrorCode.HELLO_REQUIRED:
-            self._start_over()
+            self._was_answered(waiting)
+            if self._is_welcome:  # else it was sent before the hello that is on its way already
+                self._connected_ms = now_ms
+                self._start_over()
         elif message.error.code in _REPEATED:
             waiting.refusal = message.error
-            waiting.sent_at_ms = None
-            waiting.send_at_ms = now_ms + (message.error.retry_after_ms or _RETRY_MS)
-            self._unsent[request_id] = None
+            self._was_answered(waiting)
+            if message.error.code is ErrorCode.STORAGE_UNAVAILABLE:
+                waiting.unanswered += 1  # its outcome stays as open as if nothing had come
+            waiting.is_deferred = True
+            heapq.heappush(self._deferred, (now_ms + (message.error.retry_after_ms or _RETRY_MS), request_id))
             if message.error.code is ErrorCode.SHUTTING_DOWN:
                 self._connected_ms = None
         else:
@@ -171,16 +189,26 @@ class RequestsCore:
         """Say hello again, and send everything again after it."""
         self._is_welcome = False
         self._said_hello = False
+        self._in_flight = 0
+        self._unsent.clear()
         for request_id, waiting in self._waiting.items():
             waiting.sent_at_ms = None
-            self._unsent[request_id] = None
+            if not waiting.is_deferred:
+                self._unsent[request_id] = None
+
+    def _was_answered(self, waiting: _Waiting) -> None:
+        """It was not carried out where it went last, so that it may go out again."""
+        waiting.unanswered -= 1
+        if waiting.sent_at_ms is not None:
+            waiting.sent_at_ms = None
+            self._in_flight -= 1
 
     def _hello_answered(self, message: BrokerMessage) -> None:
         match message:
             case Welcome():
                 self.welcome = message
                 self._is_welcome = True
-            case ErrorReply(error=error) if error.code in _REPEATED:
+            case ErrorReply(error=error) if error.code in _REPEATED or self._is_elsewhere(error):
                 for waiting in self._waiting.values():
                     waiting.refusal = error
             case ErrorReply(error=error):
@@ -189,15 +217,25 @@ class RequestsCore:
             case _:
                 pass
 
+    def _is_elsewhere(self, error: ErrorInfo) -> bool:
+        """Whether the session may be ours at another endpoint: it belongs to whom the transport vouched for."""
+        return error.code is ErrorCode.FORBIDDEN and len(self._endpoints) > 1
+
     def _time_is_up(self, waiting: _Waiting, now_ms: float) -> TenureError:
         waited_ms = round(now_ms - waiting.started_ms)
-        if waiting.refusal is not None:
-            return refusal_from(waiting.refusal)
-        if not waiting.was_sent:
-            return BrokerUnavailableError(self._endpoints, waited_ms)
-        return RequestTimeoutError(waiting.name, waited_ms)
+        refusal = waiting.refusal
+        if waiting.unanswered and (refusal is None or refusal.code is not ErrorCode.STORAGE_UNAVAILABLE):
+            return RequestTimeoutError(waiting.name, waited_ms)
+        if refusal is not None:  # the newest is told; that of a store leaves the outcome open as well
+            return refusal_from(refusal)
+        return BrokerUnavailableError(self._endpoints, waited_ms)
 
     def _conclude(self, request_id: bytes, outcome: Outcome) -> None:
-        if self._waiting.pop(request_id, None) is not None:
-            self._unsent.pop(request_id, None)
-            self.outcomes.append((request_id, outcome))
+        self._take_out(request_id)
+        self.outcomes.append((request_id, outcome))
+
+    def _take_out(self, request_id: bytes) -> None:
+        waiting = self._waiting.pop(request_id, None)
+        self._unsent.pop(request_id, None)
+        if waiting is not None and waiting.sent_at_ms is not None:
+            self._in_flight -= 1
