@@ -93,9 +93,10 @@ async def _until_told(broker: Broker, told: asyncio.Event, log: structlog.stdlib
 async def _run_admin(config: Config, endpoint: str, log: structlog.stdlib.BoundLogger) -> None:
     """Run the admin beside the broker, as a client like any other; the broker goes on without it."""
     command = [sys.executable, "-m", "tenure.cli", "admin", "--endpoint", endpoint, "--bind", config.admin_bind]
+    command += ["--parent-pid", str(os.getpid())]
     if config.insecure_bind:
         command.append("--insecure-bind")
-    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, env=os.environ)
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
     try:
         code = await process.wait()
         log.error("admin.ended", exit_code=code, hint="the broker goes on; `tenure admin` starts the admin alone")

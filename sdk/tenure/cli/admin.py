@@ -17,10 +17,11 @@ def admin(
         bool, typer.Option("--insecure-bind", help="Allow other machines to reach it: nothing is authenticated.")
     ] = False,
     endpoint: Endpoints = None,
+    parent_pid: Annotated[int | None, typer.Option(hidden=True, help="End when this parent is gone.")] = None,
 ) -> None:
     """Serve the admin API over HTTP: who is active, who stands by. `tenure serve` starts one beside the broker."""
     need_extra("admin", "litestar", "uvicorn")
     from tenure.admin.main import run
 
     with clear_errors():
-        sys.exit(run(bind=bind, endpoints=tuple(endpoint or ()), insecure_bind=insecure_bind))
+        sys.exit(run(bind=bind, endpoints=tuple(endpoint or ()), insecure_bind=insecure_bind, parent_pid=parent_pid))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator
 from importlib.util import find_spec
 from typing import Final
 
@@ -62,7 +62,7 @@ def run_async[T](work: Coroutine[None, None, T]) -> T:
 
 
 @contextlib.contextmanager
-def clear_errors() -> Iterator[None]:
+def clear_errors() -> Generator[None]:
     """Turn what users may meet into one line and an exit code.
 
     Raises:

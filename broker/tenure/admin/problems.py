@@ -1,0 +1,109 @@
+"""Errors as answers: application/problem+json (RFC 9457) with a `code` that stays the same.
+
+The codes are those of the wire where there is one; what went wrong inside is logged, never shown.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import ExceptionHandlersMap
+from msgspec import Struct
+
+MEDIA_TYPE: Final = "application/problem+json"
+_RETRY_AFTER_S: Final = 1
+
+type AnyRequest = Request[Any, Any, Any]
+
+
+class ProblemCode(StrEnum):
+    """What went wrong, for programs; the set is closed."""
+
+    NOT_FOUND = "not_found"
+    INVALID_REQUEST = "invalid_request"
+    FORBIDDEN = "forbidden"
+    INTERNAL_ERROR = "internal_error"
+    BROKER_UNAVAILABLE = "broker_unavailable"  # has none on the wire: a broker that is away sends nothing
+
+
+class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a request was not answered as asked."""
+
+    title: str
+    status: int
+    detail: str
+    code: ProblemCode
+    as_of_ms: int | None = None
+    """With `broker_unavailable`: unix milliseconds at which the broker was heard last, if it ever was."""
+
+
+class BrokerAwayError(Exception):
+    """The broker is not heard, and nothing live can be said."""
+
+    def __init__(self, as_of_ms: int | None) -> None:
+        self.as_of_ms = as_of_ms
+        """Unix milliseconds at which it was heard last; None if it never was."""
+        hint = "" if as_of_ms is None else "; add stale=true for what was known then"
+        super().__init__(f"the broker is not heard, so that nothing can be said about this moment{hint}")
+
+
+def problem(
+    status: HTTPStatus, code: ProblemCode, detail: str, *, as_of_ms: int | None = None, **headers: str
+) -> Response[Problem]:
+    """The answer that says what is wrong."""
+    return Response(
+        Problem(title=status.phrase, status=status, detail=detail, code=code, as_of_ms=as_of_ms),
+        status_code=status,
+        media_type=MEDIA_TYPE,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+def _away(_request: AnyRequest, error: BrokerAwayError) -> Response[Problem]:
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        ProblemCode.BROKER_UNAVAILABLE,
+        str(error),
+        as_of_ms=error.as_of_ms,
+        retry_after=str(_RETRY_AFTER_S),
+    )
+
+
+def _invalid(_request: AnyRequest, error: ValidationException) -> Response[Problem]:
+    faults = error.extra if isinstance(error.extra, list) else []
+    named = [f"{fault.get('key')}: {fault.get('message')}" for fault in faults if isinstance(fault, dict)]
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, ProblemCode.INVALID_REQUEST, "; ".join(named) or error.detail
+    )
+
+
+def _refused(_request: AnyRequest, error: HTTPException) -> Response[Problem]:
+    status = HTTPStatus(error.status_code)
+    code = ProblemCode.NOT_FOUND if status is HTTPStatus.NOT_FOUND else ProblemCode.INVALID_REQUEST
+    return problem(status, code, error.detail, **(error.headers or {}))
+
+
+def _failed(request: AnyRequest, error: Exception) -> Response[Problem]:
+    structlog.get_logger("tenure.admin").error("request.failed", path=request.scope["path"], exc_info=error)
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, ProblemCode.INTERNAL_ERROR, "a defect of this server; its log has more"
+    )
+
+
+HANDLERS: Final[ExceptionHandlersMap] = {
+    BrokerAwayError: _away,
+    ValidationException: _invalid,
+    HTTPException: _refused,
+    Exception: _failed,
+}
+
+
+def encode_problem(status: HTTPStatus, code: ProblemCode, detail: str) -> bytes:
+    """The same as bytes, for what is refused before the application sees it."""
+    return msgspec.json.encode(Problem(title=status.phrase, status=status, detail=detail, code=code))
