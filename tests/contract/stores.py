@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tenure.domain.store import Store
@@ -27,6 +29,16 @@ async def rest(store: Store) -> None:
     """Give a store the idle time it needs, one piece of work each: a checkpoint, pruning, a checkpoint of that."""
     for _ in range(3):
         await store.idle()
+
+
+@asynccontextmanager
+async def opened(directory: Path, options: StoreOptions | None = None) -> AsyncGenerator[SqliteStore]:
+    """An SQLite store that is closed afterwards, since its threads would outlive a test that fails."""
+    store = await SqliteStore.open(directory, options=options or small())
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 class Stores(ABC):

@@ -16,15 +16,14 @@ from tenure.domain.store import StoreRefusedError
 from tenure.storage.completion import to_its_end
 from tenure.storage.sqlite import SqliteStore
 from tests.contract.records import batch, put, session
-from tests.contract.stores import small
+from tests.contract.stores import opened, small
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """An open store."""
-    opened = await SqliteStore.open(tmp_path, options=small())
-    yield opened
-    await opened.close()
+    async with opened(tmp_path) as store:
+        yield store
 
 
 def block(store: SqliteStore) -> threading.Event:
@@ -85,9 +84,8 @@ async def test_closing_waits_for_a_commit_under_way(store: SqliteStore, tmp_path
     await committing
     with pytest.raises(asyncio.CancelledError):
         await closing
-    again = await SqliteStore.open(tmp_path, options=small())
-    assert (await again.load()).revision == 1
-    await again.close()
+    async with opened(tmp_path) as again:
+        assert (await again.load()).revision == 1
 
 
 async def test_opening_that_is_cancelled_lets_go(tmp_path: Path) -> None:
@@ -97,8 +95,8 @@ async def test_opening_that_is_cancelled_lets_go(tmp_path: Path) -> None:
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening
-    again = await SqliteStore.open(tmp_path, options=small())
-    await again.close()
+    async with opened(tmp_path) as again:
+        assert (await again.load()).revision == 0
 
 
 async def test_reads_and_idle_times_go_beside_commits(store: SqliteStore) -> None:

@@ -23,18 +23,17 @@ from tenure.domain.store import StoreFailedError, StoreRefusedError
 from tenure.storage.options import StoreOptions
 from tenure.storage.sqlite import SqliteStore
 from tests.contract.records import active, batch, put, session
-from tests.contract.stores import rest, small
+from tests.contract.stores import opened, rest
 from tests.unit.storage_programs import start
 from tests.unit.system_call_faults import descriptors_of, fail
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    """A store with two revisions, whose log begins anew: the next commit writes at its start."""
-    opened = await SqliteStore.open(tmp_path, options=small())
-    await opened.commit(batch(1, put(session(1)), events=2))
-    yield opened
-    await opened.close()
+    """A store with two revisions."""
+    async with opened(tmp_path) as store:
+        await store.commit(batch(1, put(session(1)), events=2))
+        yield store
 
 
 def sqlites_descriptor(store: SqliteStore, path: Path) -> int:
@@ -50,13 +49,11 @@ async def used_frames(store: SqliteStore) -> int:
 
 async def frames_of(third: Batch, directory: Path) -> int:
     """How many frames this batch is, after the two revisions that each store here begins with."""
-    store = await SqliteStore.open(directory, options=small())
-    await store.commit(batch(1, put(session(1)), events=2))
-    before = await used_frames(store)
-    await store.commit(third)
-    frames = await used_frames(store) - before
-    await store.close()
-    return frames
+    async with opened(directory) as store:
+        await store.commit(batch(1, put(session(1)), events=2))
+        before = await used_frames(store)
+        await store.commit(third)
+        return await used_frames(store) - before
 
 
 def large(first_revision: int) -> Batch:
@@ -153,27 +150,23 @@ async def test_an_error_at_commit_leaves_the_outcome_open(
         await store.commit(batch(3, put(session(3))))
     await assert_failed(store)
     await store.close()
-    again = await SqliteStore.open(tmp_path, options=small())
-    state = await again.load()
-    sessions = {2: (session(1),), 3: (session(1), session(3))}
-    assert state.sessions == sessions[state.revision]
-    await assert_goes_on(again, state.revision)
-    await again.close()
+    async with opened(tmp_path) as again:
+        state = await again.load()
+        sessions = {2: (session(1),), 3: (session(1), session(3))}
+        assert state.sessions == sessions[state.revision]
+        await assert_goes_on(again, state.revision)
     assert integrity(tmp_path / "tenure.db") == "ok"
 
 
 async def test_a_failed_store_is_closed_without_a_checkpoint(store: SqliteStore, tmp_path: Path) -> None:
-    """★ Closing after a failure leaves the log as it is, whose sync may have lied, for recovery to decide upon."""
+    """★ Closing after a failure leaves log and database as they are, for recovery to decide upon."""
     descriptor = sqlites_descriptor(store, tmp_path / "tenure.db-wal")
-    await store._writer.submit(lambda: fail("fdatasync", descriptor, errno.EIO))
+    await store._writer.submit(lambda: fail("pwrite64", descriptor, errno.EIO))
     with pytest.raises(StoreFailedError):
         await store.commit(batch(3, put(session(3))))
-    before = (tmp_path / "tenure.db").read_bytes()
+    before = {name: (tmp_path / name).read_bytes() for name in ("tenure.db", "tenure.db-wal")}
     await store.close()
-    assert (tmp_path / "tenure.db").read_bytes() == before
-    again = await SqliteStore.open(tmp_path, options=small())
-    assert (await again.load()).revision == 3  # All of it had been written, so recovery finds it.
-    await again.close()
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
 
 
 async def test_a_transaction_in_the_log_that_was_not_reported_leaves_the_outcome_open(
@@ -189,9 +182,8 @@ async def test_a_transaction_in_the_log_that_was_not_reported_leaves_the_outcome
         await store.commit(batch(3, put(session(3))))
     await assert_failed(store)
     await store.close()
-    again = await SqliteStore.open(tmp_path, options=small())
-    assert (await again.load()).revision == 2  # The torn frame's checksum is not right, this time.
-    await again.close()
+    async with opened(tmp_path) as again:
+        assert (await again.load()).revision == 2  # The torn frame's checksum is not right, this time.
 
 
 def databases_descriptor(path: Path) -> int:
@@ -236,9 +228,8 @@ async def test_a_checkpoint_that_cannot_be_synced_fails_the_store(
             await store.commit(batch(1_003))
     await assert_failed(store)
     await store.close()
-    again = await SqliteStore.open(tmp_path, options=small())
-    assert (await again.load()).revision == (3 if is_idle else 1_002)
-    await again.close()
+    async with opened(tmp_path) as again:
+        assert (await again.load()).revision == (3 if is_idle else 1_002)
     assert integrity(tmp_path / "tenure.db") == "ok"
 
 

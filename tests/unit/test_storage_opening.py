@@ -18,7 +18,7 @@ from tenure.domain.store import StoreUnusableError
 from tenure.storage import opening, sql
 from tenure.storage.sqlite import SqliteStore
 from tests.contract.records import active, batch, put, session, tenure
-from tests.contract.stores import small
+from tests.contract.stores import opened, small
 
 
 @pytest.fixture
@@ -41,10 +41,9 @@ def numbers(connection: sqlite3.Connection) -> tuple[int, int]:
 
 async def make(directory: Path) -> Path:
     """A store that was closed, with something in it."""
-    store = await SqliteStore.open(directory, options=small())
-    changes = [put(session(1)), put(active(2, "r")), put(tenure(2, "r"))]
-    await store.commit(batch(1, *changes, events=2))
-    await store.close()
+    async with opened(directory) as store:
+        changes = [put(session(1)), put(active(2, "r")), put(tenure(2, "r"))]
+        await store.commit(batch(1, *changes, events=2))
     return directory / "tenure.db"
 
 
@@ -101,9 +100,8 @@ async def test_an_older_store_is_brought_up_to_date(tmp_path: Path, monkeypatch:
     path = await make(tmp_path)
     newer = (*sql.migrations(), "CREATE TABLE later (x INTEGER) STRICT;")
     monkeypatch.setattr(sql, "migrations", lambda: newer)
-    store = await SqliteStore.open(tmp_path, options=small())
-    assert (await store.load()).revision == 2
-    await store.close()
+    async with opened(tmp_path) as store:
+        assert (await store.load()).revision == 2
     with closing(sqlite3.connect(path)) as connection:
         assert numbers(connection)[1] == len(newer)
         assert "later" in schema(connection)
@@ -150,9 +148,8 @@ async def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
 async def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
     """What a broker leaves that dies while it makes its store is made a store by the next."""
     (tmp_path / "tenure.db").write_bytes(b"")
-    store = await SqliteStore.open(tmp_path, options=small())
-    assert (await store.load()).revision == 0
-    await store.close()
+    async with opened(tmp_path) as store:
+        assert (await store.load()).revision == 0
 
 
 @pytest.mark.parametrize("keep", [4_096, 3 * 4_096])
@@ -196,17 +193,15 @@ async def test_events_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     path = await make(tmp_path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE events SET body = x'c1' WHERE revision = 2")
-    store = await SqliteStore.open(tmp_path, options=small())
-    with pytest.raises(StoreUnusableError, match="damaged"):
-        await store.read_events(0, 10)
-    assert [event.revision for event in await store.read_events(0, 1)] == [1]
-    await store.commit(batch(3))
-    await store.close()
+    async with opened(tmp_path) as store:
+        with pytest.raises(StoreUnusableError, match="damaged"):
+            await store.read_events(0, 10)
+        assert [event.revision for event in await store.read_events(0, 1)] == [1]
+        await store.commit(batch(3))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM events WHERE revision = 2")
-    again = await SqliteStore.open(tmp_path, options=small())
-    assert [event.revision for event in await again.read_events(0, 10)] == [1]
-    await again.close()
+    async with opened(tmp_path) as again:
+        assert [event.revision for event in await again.read_events(0, 10)] == [1]
 
 
 async def open_and_load(directory: Path) -> None:
@@ -225,10 +220,9 @@ def modes(directory: Path) -> dict[str, int]:
 
 async def test_files_are_their_owners_alone(tmp_path: Path) -> None:
     """The secrets of sessions are in the files, so nobody else may read them."""
-    store = await SqliteStore.open(tmp_path, options=small())
-    await store.commit(batch(1))
-    found = modes(tmp_path)
-    await store.close()
+    async with opened(tmp_path) as store:
+        await store.commit(batch(1))
+        found = modes(tmp_path)
     assert found == dict.fromkeys(("tenure.db", "tenure.db-shm", "tenure.db-wal", "tenure.lock"), 0o600)
 
 
@@ -238,23 +232,21 @@ async def test_a_closed_store_is_one_file(tmp_path: Path) -> None:
     assert sorted(file.name for file in path.parent.iterdir()) == ["tenure.db", "tenure.lock"]
     (tmp_path / "copy").mkdir()
     shutil.copy(path, tmp_path / "copy")
-    copy = await SqliteStore.open(tmp_path / "copy", options=small())
-    assert (await copy.load()).revision == 2
-    await copy.close()
+    async with opened(tmp_path / "copy") as copy:
+        assert (await copy.load()).revision == 2
 
 
 async def test_a_store_is_set_up_as_it_has_to_be(tmp_path: Path) -> None:
     """★ WAL, synchronous FULL, checkpoints on demand alone, and a reader that cannot write."""
-    store = await SqliteStore.open(tmp_path, options=small())
-    pragmas = ("journal_mode", "synchronous", "wal_autocheckpoint", "cache_spill")
+    async with opened(tmp_path) as store:
+        pragmas = ("journal_mode", "synchronous", "wal_autocheckpoint", "cache_spill")
 
-    def settings() -> list[object]:
-        return [store._writer.sqlite.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in pragmas]
+        def settings() -> list[object]:
+            return [store._writer.sqlite.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in pragmas]
 
-    assert await store._writer.submit(settings) == ["wal", 2, 0, 0]
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        await store._reader.submit(lambda: store._reader.sqlite.execute("DELETE FROM events"))
-    await store.close()
+        assert await store._writer.submit(settings) == ["wal", 2, 0, 0]
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await store._reader.submit(lambda: store._reader.sqlite.execute("DELETE FROM events"))
 
 
 def test_a_place_without_a_log_is_refused(connection: sqlite3.Connection, tmp_path: Path) -> None:

@@ -17,15 +17,14 @@ from tenure.storage import database
 from tenure.storage.options import StoreOptions
 from tenure.storage.sqlite import SqliteStore
 from tests.contract.records import active, batch, drop, put, session, standby, tenure
-from tests.contract.stores import rest, small
+from tests.contract.stores import opened, rest, small
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """A store that keeps ten events."""
-    opened = await SqliteStore.open(tmp_path, options=small(events_kept=10))
-    yield opened
-    await opened.close()
+    async with opened(tmp_path, small(events_kept=10)) as store:
+        yield store
 
 
 def rows(path: Path, query: str) -> list[object]:
@@ -75,16 +74,15 @@ async def test_commits_take_away_what_idle_times_did_not(store: SqliteStore) -> 
 
 async def test_many_events_go_in_slices(tmp_path: Path) -> None:
     """One idle time takes away one slice, so that a batch that comes meanwhile does not wait long."""
-    store = await SqliteStore.open(tmp_path, options=StoreOptions(events_kept=10))
-    await store.commit(batch(1, events=1_200))
-    kept: list[int] = []
-    for _ in range(5):
-        await store.idle()
-        try:
-            kept.append((await store.read_events(0, 1))[0].revision)
-        except EventsCompactedError as compacted:
-            kept.append(compacted.first_revision)
-    await store.close()
+    async with opened(tmp_path, StoreOptions(events_kept=10)) as store:
+        await store.commit(batch(1, events=1_200))
+        kept: list[int] = []
+        for _ in range(5):
+            await store.idle()
+            try:
+                kept.append((await store.read_events(0, 1))[0].revision)
+            except EventsCompactedError as compacted:
+                kept.append(compacted.first_revision)
     assert kept == [501, 1_001, 1_191, 1_191, 1_191]
 
 

@@ -17,7 +17,7 @@ from tenure.storage.options import StoreOptions
 from tenure.storage.sqlite import SqliteStore
 from tenure.storage.wal import WalFile, write_again
 from tests.contract.records import batch, put, session
-from tests.contract.stores import rest, small
+from tests.contract.stores import opened, rest, small
 
 WAL = "tenure.db-wal"
 
@@ -25,9 +25,8 @@ WAL = "tenure.db-wal"
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """An open store."""
-    opened = await SqliteStore.open(tmp_path, options=small())
-    yield opened
-    await opened.close()
+    async with opened(tmp_path) as store:
+        yield store
 
 
 def size_of(path: Path) -> int:
@@ -48,11 +47,10 @@ async def frames(store: SqliteStore) -> tuple[int, int]:
 
 async def test_the_log_is_written_out_ahead_of_use(tmp_path: Path) -> None:
     """From opening on the log has the size that was asked for, of which nothing is used."""
-    store = await SqliteStore.open(tmp_path, options=StoreOptions(wal_reserved_bytes=5 * 1024 * 1024))
-    assert size_of(tmp_path / WAL) == 5 * 1024 * 1024
-    await store.commit(batch(1))
-    assert size_of(tmp_path / WAL) == 5 * 1024 * 1024
-    await store.close()
+    async with opened(tmp_path, StoreOptions(wal_reserved_bytes=5 * 1024 * 1024)) as store:
+        assert size_of(tmp_path / WAL) == 5 * 1024 * 1024
+        await store.commit(batch(1))
+        assert size_of(tmp_path / WAL) == 5 * 1024 * 1024
 
 
 async def test_the_store_follows_the_log(store: SqliteStore) -> None:
