@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tenure.cli.app import app
+from tenure.cli.descendants import pidfd_open
 from tests.integration.serving import Command, endpoint_in, output_of, serving, tenure
 
 SHELL = ("sh", "-c")
@@ -126,7 +127,7 @@ async def test_killing_run_itself_leaves_no_orphan_and_moves_the_role(
     """With `tenure run` gone its keeper ends the program before the lease ends; then the standby's program starts."""
     async with serving(socket_directory), _active_and_standby(environ, "--lease-ms", "1000") as (first, epoch, second):
         program = int((await first.line("pid")).split()[-1])
-        pidfd = os.pidfd_open(program)
+        pidfd = pidfd_open(program)
         first.send(signal.SIGKILL)
         assert await _epoch_of(second) > epoch
         readable, _, _ = select.select([pidfd], [], [], 0)

@@ -33,9 +33,7 @@ _FORWARDED: Final = (
     signal.SIGUSR1,
     signal.SIGUSR2,
     signal.SIGWINCH,
-    signal.SIGTSTP,
-    signal.SIGCONT,
-)
+)  # not SIGTSTP: whoever stops `tenure run` stops its work, which its keeper ends with the lease
 _ENDING: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
 _CONNECT_MS: Final = 3_000
 _PAUSE_MS: Final = 250
@@ -129,7 +127,8 @@ class _Runner:
         """Register, wait, run the program, as often as it takes; the exit code."""
         loop = asyncio.get_running_loop()
         for number in _FORWARDED:
-            loop.add_signal_handler(number, self._signalled, number)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                loop.add_signal_handler(number, self._signalled, number)
         self._main = asyncio.create_task(self._connected())
         try:
             return await self._main
