@@ -92,8 +92,11 @@ async def test_the_command_has_default_signals_but_for_what_nohup_ignores(ear: E
     process = await asyncio.create_subprocess_exec(*nohup)
     assert await process.wait() == 0
     await ear.hear("outcome")
-    signals = dict(line.split(":\t") for line in (tmp_path / "signals").read_text().splitlines())
-    assert signals == {"SigBlk": f"{0:016x}", "SigIgn": f"{1 << (signal.SIGHUP - 1):016x}"}
+    lines = dict(line.split(":\t") for line in (tmp_path / "signals").read_text().splitlines())
+    # The C library has two signals for itself, which nobody can set, and what `make` starts inherits them ignored.
+    settable = sum(1 << (number - 1) for number in signal.valid_signals())
+    signals = {name: int(mask, 16) & settable for name, mask in lines.items()}
+    assert signals == {"SigBlk": 0, "SigIgn": 1 << (signal.SIGHUP - 1)}
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,8 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
         if ("─ " in line or line.strip() == "TenureError") and (name := line.split("─ ")[-1].split()[0])
     }
 
-    assert set(drawn) == {kind.__name__ for kind in every(TenureError)}
+    # Other packages derive errors of their own, which are there or not, depending on what ran before.
+    assert set(drawn) == {kind.__name__ for kind in every(TenureError) if kind.__module__ == errors_module.__name__}
     for kind in RequestRefusedError.__subclasses__():
         assert f" {kind.code} " in drawn[kind.__name__] + " "
 
