@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +50,7 @@ class Command:
 
 
 @contextlib.asynccontextmanager
-async def tenure(*arguments: str, environ: dict[str, str] | None = None) -> AsyncIterator[Command]:
+async def tenure(*arguments: str, environ: dict[str, str] | None = None) -> AsyncGenerator[Command]:
     """A `tenure` command with standard output and error in one pipe; it is ended with the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -87,7 +87,7 @@ def endpoint_in(directory: Path) -> str:
 
 
 @contextlib.asynccontextmanager
-async def serving(directory: Path, *flags: str) -> AsyncIterator[Command]:
+async def serving(directory: Path, *flags: str) -> AsyncGenerator[Command]:
     """A broker with its data and its sockets in a directory; it takes requests from here on."""
     arguments = ["serve", "--data", str(directory / "data"), "--no-admin", "--log-format", "json"]
     arguments += ["--bind", endpoint_in(directory), "--events-bind", f"ipc://{directory}/e", *flags]

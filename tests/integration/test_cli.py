@@ -8,7 +8,7 @@ import json
 import os
 import select
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -204,7 +204,7 @@ def test_every_command_is_in_the_docs() -> None:
 @contextlib.asynccontextmanager
 async def _active_and_standby(
     environ: dict[str, str], *flags_of_active: str
-) -> AsyncIterator[tuple[Command, int, Command]]:
+) -> AsyncGenerator[tuple[Command, int, Command]]:
     """Instance `a`, active, with its epoch, and instance `b`, standing by."""
     async with _running("a", environ, *flags_of_active) as active:
         epoch = await _epoch_of(active)

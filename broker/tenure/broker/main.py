@@ -76,18 +76,18 @@ async def _serve(config: Config, warnings: Iterable[str], on_ready: Callable[[Br
 
 
 async def _until_told(broker: Broker, told: asyncio.Event, log: structlog.stdlib.BoundLogger) -> int:
-    tasks = [asyncio.create_task(told.wait()), asyncio.create_task(broker.wait())]
+    telling, failing = asyncio.create_task(told.wait()), asyncio.create_task(broker.wait())
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([telling, failing], return_when=asyncio.FIRST_COMPLETED)
         if told.is_set():
             log.info("broker.stopping")
             return EXIT_OK
         log.critical("broker.ends", hint="start it again: recovery decides what was committed")
         return EXIT_FAILED
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        telling.cancel()
+        failing.cancel()
+        await asyncio.gather(telling, failing, return_exceptions=True)
 
 
 async def _run_admin(config: Config, endpoint: str, log: structlog.stdlib.BoundLogger) -> None:

@@ -38,9 +38,7 @@ async def _serve(endpoint: str, instance_id: str, ledger_path: str) -> None:
 
 def main() -> None:
     """Run until SIGTERM: `python -m tenure.cli.demo_worker ENDPOINT INSTANCE LEDGER`."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
-    )
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     endpoint, instance_id, ledger_path = sys.argv[1:]
     try:
         asyncio.run(_serve(endpoint, instance_id, ledger_path))
