@@ -134,11 +134,13 @@ class ServiceClient:
         Call it when the work of all roles has stopped: others are promoted at once.
         """
         session, self._session = self._session, None
-        if session is not None:
-            await session.close()
         context, self._context = self._context, None
-        if context is not None:
-            context.term()
+        try:
+            if session is not None:
+                await session.close()
+        finally:
+            if context is not None:
+                context.term()
 
     @property
     def is_connected(self) -> bool:

@@ -10,18 +10,21 @@ import asyncio
 import contextlib
 import secrets
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 
 from tenure.contract.errors import (
     BrokerUnavailableError,
     ClientClosedError,
+    InternalError,
     NotActiveError,
     NotFoundError,
     ProtocolError,
     RequestTimeoutError,
     SessionExpiredError,
+    StorageUnavailableError,
     TenureError,
 )
 from tenure.contract.limits import PROTOCOL_VERSION
@@ -30,7 +33,6 @@ from tenure.contract.messages import (
     ClientMessage,
     Deregister,
     Deregistered,
-    GetResource,
     Goodbye,
     Hello,
     ProcessIdentity,
@@ -41,9 +43,9 @@ from tenure.contract.messages import (
     RegisterResult,
     Resign,
     Resigned,
-    Resource,
 )
 from tenure.contract.vocabulary import Channel, ServiceStatus
+from tenure.sdk import queries
 from tenure.sdk.channel import RequestChannel
 from tenure.sdk.clocks import read_clocks
 from tenure.sdk.lease_thread import LeaseThread
@@ -53,6 +55,10 @@ from tenure.sdk.sockets import Context
 
 _CLIENT: Final = f"tenure-python {version('tenure')}"
 _GOODBYE_MS: Final = 1_000
+_PAUSE_MS: Final = 250  # between two tries of what a broker could not answer
+_OUTCOME_OPEN: Final = (RequestTimeoutError, StorageUnavailableError, InternalError, ProtocolError)
+
+type _Key = tuple[str, str, str]
 
 
 class SessionConnection:
@@ -77,6 +83,8 @@ class SessionConnection:
         self._state_changed = asyncio.Event()
         self._connection = 0
         self._registrations: dict[int, Registration] = {}
+        self._leaving: dict[_Key, asyncio.Task[None]] = {}
+        """Registrations that were left and whose end the broker has not answered yet."""
         self._going_on: set[asyncio.Task[None]] = set()
         self._thread = LeaseThread(self._core, self._lock, context, endpoints, self._hand_over)
         self._channel = RequestChannel(context, endpoints, self._hello)
@@ -154,12 +162,16 @@ class SessionConnection:
         Raises:
             TenureError: As `request`.
         """
-        try:
-            registered = await self.request(item, Registered)
-        except (RequestTimeoutError, asyncio.CancelledError):
-            self._abandon(item)
-            raise
-        return self._adopt(registered, item)
+        while True:
+            await self._wait_until_left((item,))
+            try:
+                registered = await self.request(item, Registered)
+            except (*_OUTCOME_OPEN, asyncio.CancelledError):
+                self._abandon((item,))
+                raise
+            registration = self._adopt(registered, item)
+            if self.has_ended or not registration.is_ended:
+                return registration  # else it was deregistered while this was under way: what is asked for is a new one
 
     async def register_many(self, items: tuple[Register, ...]) -> list[tuple[Registration | None, RegisterResult]]:
         """Register up to 1,000 instances in one commit; one result for each, in order.
@@ -167,11 +179,11 @@ class SessionConnection:
         Raises:
             TenureError: As `request`.
         """
+        await self._wait_until_left(items)
         try:
             reply = await self.request(RegisterMany(items=items), RegisteredMany)
-        except (RequestTimeoutError, asyncio.CancelledError):
-            for item in items:
-                self._abandon(item)
+        except (*_OUTCOME_OPEN, asyncio.CancelledError):
+            self._abandon(items)
             raise
         return [
             (None if result.registered is None else self._adopt(result.registered, item), result)
@@ -202,35 +214,12 @@ class SessionConnection:
         """
         if registration.is_ended:
             return
-        with self._lock:
-            epoch = self._core.end_registration(registration.held, "it was deregistered")
-        self._notify_changed()
-        ending = self._go_on_with(self._end_at_broker(registration, epoch))
+        leaving = self._leave(registration)
         try:
             async with asyncio.timeout(self._timeout_ms / 1_000):
-                await asyncio.shield(ending)
+                await asyncio.shield(leaving)
         except TimeoutError:
             raise RequestTimeoutError(Deregister.__name__, round(self._timeout_ms)) from None
-
-    async def _end_at_broker(self, registration: Registration, epoch: int) -> None:
-        """Deregister until that is answered: a registration that nobody holds must not be promoted.
-
-        Whatever tenure the broker has it in ends: it may have promoted it in the meantime.
-        """
-        number = registration.registration_id
-        while True:
-            try:
-                await self.request(Deregister(registration_id=number, epoch=epoch), Deregistered)
-            except (RequestTimeoutError, BrokerUnavailableError):
-                continue
-            except (NotFoundError, SessionExpiredError, ClientClosedError):
-                return
-            except NotActiveError:
-                resource = await self.request(GetResource(resource_id=registration.resource_id), Resource)
-                active = resource.resource.active
-                epoch = 0 if active is None or active.registration_id != number else active.epoch
-            else:
-                return
 
     def step_down(self, registration: Registration, why: str, *, declined: bool) -> int:
         """Leave the tenure at once, before anything is sent; returns its epoch, 0 if there was none.
@@ -254,49 +243,122 @@ class SessionConnection:
         self._notify_changed()
         return registration
 
-    def _abandon(self, item: Register) -> None:
-        """Nobody waits for this registration any more, but it may exist: find out, and end it if it does."""
-        resource_id = item.resource_id or item.service_name
-        key = (item.service_name, item.instance_id, resource_id)
-        if any((r.service_name, r.instance_id, r.resource_id) == key for r in self._registrations.values()):
-            return  # it existed before, and whoever asked still holds it
-        self._go_on_with(self._end_abandoned(item))
+    # --- what goes on until it is done or the session is over, whoever waits for it -----------------------------------
+
+    def _leave(self, registration: Registration) -> asyncio.Task[None]:
+        """Leave a registration at once, and go on telling the broker: one that nobody holds must not be promoted."""
+        with self._lock:
+            epoch = self._core.end_registration(registration.held, "it was deregistered")
+        self._notify_changed()
+        leaving = self._go_on_with(self._end_at_broker(registration, epoch))
+        self._leaving[_key(registration)] = leaving
+        return leaving
+
+    async def _end_at_broker(self, registration: Registration, epoch: int) -> None:
+        try:
+            await self._until_answered(partial(self._deregister, registration, epoch))
+            with self._lock:
+                self._core.forget(registration.held)
+        finally:
+            del self._leaving[_key(registration)]
+
+    async def _deregister(self, registration: Registration, epoch: int) -> None:
+        """End whatever tenure the broker has it in: it may have promoted it in the meantime."""
+        number = registration.registration_id
+        with contextlib.suppress(NotFoundError):
+            while True:
+                try:
+                    await self.request(Deregister(registration_id=number, epoch=epoch), Deregistered)
+                except NotActiveError:
+                    active = (await queries.resource(self, registration.resource_id)).active
+                    epoch = active.epoch if active is not None and active.registration_id == number else 0
+                else:
+                    return
+
+    async def _wait_until_left(self, items: Iterable[Register]) -> None:
+        """Wait until the broker knows of the end of what is to be registered anew.
+
+        Raises:
+            RequestTimeoutError: It did not answer in time.
+        """
+        if not self._leaving:
+            return
+        leaving = [self._leaving[_key(item)] for item in items if _key(item) in self._leaving]
+        if leaving and (await asyncio.wait(leaving, timeout=self._timeout_ms / 1_000))[1]:
+            raise RequestTimeoutError(Deregister.__name__, round(self._timeout_ms))
+
+    def _abandon(self, items: tuple[Register, ...]) -> None:
+        """Nobody waits for these registrations any more, but they may exist: find out, and end those that do."""
+        self._go_on_with(self._end_abandoned(items))
+
+    async def _end_abandoned(self, items: tuple[Register, ...]) -> None:
+        for item in items:
+            await self._until_answered(partial(self._find_and_leave, item))
+
+    async def _find_and_leave(self, item: Register) -> None:
+        # It was sent before this question, and older connections are not heard any more: it exists now or never.
+        service_name, instance_id, resource_id = key = _key(item)
+        for instance in await queries.services(self, service_name, resource_id):
+            if instance.instance_id != instance_id or instance.session != self._core.session:
+                continue
+            if key in self._leaving or any(_key(held) == key for held in self._registrations.values()):
+                return  # it existed before, or was asked for again: somebody holds it
+            self._leave(
+                self._adopt(
+                    Registered(
+                        registration_id=instance.registration_id,
+                        resource_id=resource_id,
+                        role=instance.role,
+                        epoch=instance.epoch,
+                        revision=instance.role_revision,
+                    ),
+                    item,
+                )
+            )
+
+    async def _until_answered(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Repeat what the broker has to know until it has answered, or the session is over: then there is no need."""
+        while not self.has_ended:
+            try:
+                return await work()
+            except SessionExpiredError:
+                return None
+            except TenureError:  # it is away, or cannot do it at present
+                await asyncio.sleep(_PAUSE_MS / 1_000)
+        return None
 
     def _go_on_with(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Let work go on until it is done or the client is closed, whoever waits for it."""
         task = self._loop.create_task(work)
         self._going_on.add(task)
         task.add_done_callback(self._going_on.discard)
         return task
 
-    async def _end_abandoned(self, item: Register) -> None:
-        with contextlib.suppress(TenureError):
-            while True:
-                try:
-                    registered = await self.request(item, Registered)
-                except (RequestTimeoutError, BrokerUnavailableError):
-                    continue
-                await self._adopt(registered, item).deregister()
-                return
+    # --- the end ------------------------------------------------------------------------------------------------------
 
     def set_status(self, status: ServiceStatus) -> None:
         """Report this status with every heartbeat from the next one on."""
         self._core.status = status
 
     async def close(self) -> None:
-        """End the session: first nothing is active any more, then the broker is told, then all is let go."""
+        """End the session: first nothing is active any more, then the broker is told, then all is let go.
+
+        Raises:
+            asyncio.CancelledError: All was let go, but the broker may have to find out by itself.
+        """
         was_connected = self._core.is_connected
-        for task in self._going_on:
-            task.cancel()
-        await asyncio.gather(*self._going_on, return_exceptions=True)
         with self._lock:
             self._core.end("its client was closed")
         self._notify_changed()
         self._thread.stop()
-        if was_connected:
-            with contextlib.suppress(TenureError):
-                await self._channel.request(Goodbye(), _GOODBYE_MS)
-        self._channel.close(ClientClosedError("the client was closed while this request waited"))
+        try:
+            for task in self._going_on:
+                task.cancel()
+            await asyncio.gather(*self._going_on, return_exceptions=True)
+            if was_connected:
+                with contextlib.suppress(TenureError):
+                    await self._channel.request(Goodbye(), _GOODBYE_MS)
+        finally:
+            self._channel.close(ClientClosedError("the client was closed while this request waited"))
 
     def disown(self) -> None:
         """This process is the child of a fork: nothing of the session is its own."""
@@ -335,3 +397,8 @@ class SessionConnection:
                 registration.notify()
                 if held.standing.is_ended:
                     del self._registrations[held.registration_id]
+
+
+def _key(named: Register | Registration) -> _Key:
+    """What no two registrations share: service, instance and resource."""
+    return (named.service_name, named.instance_id, named.resource_id or named.service_name)

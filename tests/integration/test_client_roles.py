@@ -1,0 +1,389 @@
+"""Roles through the SDK and real sockets: claimed, refused, handed on, left, and never left behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tenure.contract.messages import RequestResignation, ResignationRequested
+from tenure.sdk import (
+    ClientClosedError,
+    DuplicateInstanceError,
+    InvalidRequestError,
+    NotFoundError,
+    Registration,
+    RequestRefusedError,
+    RequestTimeoutError,
+    RoleConflictError,
+    RoleLostError,
+    ServiceClient,
+    ServiceRole,
+    ServiceStatus,
+    registration_request,
+)
+from tenure.sdk.reader import Reader
+from tenure.storage.memory import MemoryStore
+from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, SHORT_LEASE_MS, BrokerHere, until
+
+
+def client_of(broker: BrokerHere, lease_ms: int = LONG_LEASE_MS, timeout_ms: float = 10_000) -> ServiceClient:
+    """A client over ipc."""
+    return ServiceClient(broker.ipc, lease_ms=lease_ms, timeout_ms=timeout_ms)
+
+
+async def claim(client: ServiceClient, instance_id: str, **more: str) -> Registration:
+    """Claim the role of the tests' resource."""
+    return await client.register("gw", instance_id=instance_id, resource_id="acct", role="active", **more)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def test_a_claim_is_granted_and_a_second_one_is_refused(broker: BrokerHere) -> None:
+    """The first claimant is active at once; the second is told who is, and is not registered."""
+    async with client_of(broker) as first, ServiceClient(broker.tcp, lease_ms=LONG_LEASE_MS) as second:
+        a = await claim(first, "a")
+        assert (a.role, a.is_active, a.ensure_active()) == (ServiceRole.ACTIVE, True, a.epoch)
+        assert 0 < a.remaining_ms <= LONG_LEASE_MS
+
+        with pytest.raises(RoleConflictError) as refused:
+            await claim(second, "b")
+
+        holder = refused.value.holder
+        assert (holder.service_name, holder.instance_id, holder.epoch) == ("gw", "a", a.epoch)
+        assert [instance.instance_id for instance in await second.services()] == ["a"]
+
+
+async def test_no_role_given_means_standby_and_none_is_held(broker: BrokerHere) -> None:
+    """A registration that asks for nothing stands by, and everything that needs the role says why it is refused."""
+    async with client_of(broker) as client:
+        standby = await client.register("gw", instance_id="a")
+
+        assert (standby.role, standby.epoch, standby.remaining_ms) == (ServiceRole.STANDBY, 0, 0)
+        assert standby.resource_id == "gw"
+        with pytest.raises(RoleLostError, match="it stands by"):
+            standby.ensure_active()
+
+
+async def test_a_resignation_promotes_the_standby_and_not_the_one_who_resigned(broker: BrokerHere) -> None:
+    """The role moves with a greater epoch; whoever resigned stands by, and resigning again does nothing."""
+    async with client_of(broker) as first, client_of(broker) as second:
+        a = await claim(first, "a")
+        epoch = a.epoch
+        b = await second.register("gw", instance_id="b", resource_id="acct")
+
+        await a.resign()
+        tenure = await asyncio.wait_for(b.wait_active(), PATIENCE_S)
+
+        assert tenure.epoch > epoch
+        assert (a.is_active, a.epoch) == (False, 0)
+        with pytest.raises(RoleLostError, match="resigned"):
+            a.ensure_active()
+        await a.resign()
+        assert tenure.ensure_active() == tenure.epoch
+
+
+async def test_a_deregistration_promotes_the_standby(broker: BrokerHere) -> None:
+    """What has deregistered is gone, for everybody; doing so again does nothing."""
+    async with client_of(broker) as first, client_of(broker) as second:
+        a = await claim(first, "a")
+        b = await second.register("gw", instance_id="b", resource_id="acct")
+
+        await a.deregister()
+        await asyncio.wait_for(b.wait_active(), PATIENCE_S)
+
+        await a.deregister()
+        assert a.is_ended
+        view = await second.resource("acct")
+        assert view.active is not None
+        assert (view.active.instance_id, view.standby_count) == ("b", 0)
+        with pytest.raises(RoleLostError, match="deregistered"):
+            await a.wait_active()
+
+
+async def test_a_goodbye_promotes_the_standby(broker: BrokerHere) -> None:
+    """Leaving the block of a client hands all its roles on at once; the lease would outlast the test."""
+    async with client_of(broker) as second:
+        async with client_of(broker) as first:
+            a = await claim(first, "a")
+            b = await second.register("gw", instance_id="b", resource_id="acct")
+        assert not a.is_active
+        await asyncio.wait_for(b.wait_active(), PATIENCE_S)
+        await until(lambda: broker.count("sessions") == 1, "the session of the first client ends")
+
+
+async def test_candidates_succeed_by_priority_and_then_by_who_stood_by_longest(broker: BrokerHere) -> None:
+    """The order that `resource` shows is the order in which the role moves."""
+    async with client_of(broker) as client:
+        active = await claim(client, "a")
+        others = {
+            name: await client.register("gw", instance_id=name, resource_id="acct", priority=priority)
+            for name, priority in (("low", -1), ("first", 0), ("second", 0), ("high", 5))
+        }
+        order = [standby.instance_id for standby in (await client.resource("acct")).standbys]
+        assert order == ["high", "first", "second", "low"]
+
+        for name in order:
+            await active.deregister()
+            await asyncio.wait_for(others[name].wait_active(), PATIENCE_S)
+            active = others[name]
+
+
+async def test_only_the_fit_are_promoted(broker: BrokerHere) -> None:
+    """A standby that reports to be unhealthy is passed over, until it reports otherwise."""
+    async with client_of(broker, lease_ms=2_000) as first, client_of(broker, lease_ms=2_000) as second:
+        second.set_status("unhealthy")
+        b = await second.register("gw", instance_id="b", resource_id="acct")
+        await _until_status(second, ServiceStatus.UNHEALTHY)
+        a = await claim(first, "a")
+
+        await a.deregister()
+        assert (await second.resource("acct")).active is None
+        second.set_status("healthy")
+
+        await asyncio.wait_for(b.wait_active(), PATIENCE_S)
+        with pytest.raises(ValueError, match="late"):
+            second.set_status("late")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def _until_status(client: ServiceClient, status: ServiceStatus) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while [instance.status for instance in await client.services()] != [status]:
+            pass
+
+
+async def test_many_are_registered_at_once_each_with_a_result(broker: BrokerHere) -> None:
+    """One request, a registration or a refusal for each item, in order."""
+    async with client_of(broker) as first, client_of(broker) as second:
+        await claim(first, "a")
+        items = [
+            registration_request("gw", instance_id="b", resource_id="acct", role="active"),
+            registration_request("gw", instance_id="b", resource_id="other", role="active"),
+            registration_request("", instance_id="b"),
+        ]
+
+        refused, granted, invalid = await second.register_many(items)
+
+        assert isinstance(refused, RoleConflictError)
+        assert isinstance(granted, Registration)
+        assert granted.is_active
+        assert isinstance(invalid, InvalidRequestError)
+        with pytest.raises(RequestRefusedError):
+            await second.register_many([])
+
+
+async def test_asking_again_is_the_same_registration(broker: BrokerHere) -> None:
+    """A repeat finds what is there, with its tenure, and changes only what it names."""
+    async with client_of(broker) as client:
+        first = await claim(client, "a")
+        epoch = first.epoch
+        again = await client.register("gw", instance_id="a", resource_id="acct", role="active", priority=3)
+        assert again is first
+        assert again.epoch == epoch
+        assert (await client.services())[0].priority == 3
+
+
+async def test_whoever_is_asked_to_resign_does(broker: BrokerHere) -> None:
+    """A plain registration steps down when anybody asks for its tenure's end; the standby follows."""
+    async with client_of(broker) as first, client_of(broker) as second, Reader(broker.ipc) as reader:
+        a = await claim(first, "a")
+        b = await second.register("gw", instance_id="b", resource_id="acct")
+
+        request = RequestResignation(resource_id="acct", epoch=a.epoch)
+        await reader.request(request, ResignationRequested)
+
+        await asyncio.wait_for(b.wait_active(), PATIENCE_S)
+        assert not a.is_active
+
+
+async def test_questions_about_what_is_not_there_are_refused(broker: BrokerHere) -> None:
+    """A resource or a service that nobody is registered for is not found."""
+    async with client_of(broker) as client:
+        with pytest.raises(NotFoundError):
+            await client.resource("nothing")
+        with pytest.raises(NotFoundError):
+            await client.roles("nothing")
+        assert await client.services() == []
+
+
+# --- ghosts and duplicates --------------------------------------------------------------------------------------------
+
+
+async def test_an_instance_that_restarts_at_once_outwaits_its_ghost(broker: BrokerHere) -> None:
+    """The previous run's lease has to end first: registering waits for that by itself and then succeeds."""
+    ghost = ServiceClient(broker.tcp, lease_ms=SHORT_LEASE_MS)
+    await ghost.open()
+    await claim(ghost, "a")
+    _fall_silent(ghost)
+    try:
+        async with client_of(broker) as client:
+            a = await asyncio.wait_for(claim(client, "a"), PATIENCE_S)
+            assert a.is_active
+    finally:
+        await ghost.close()
+
+
+def _fall_silent(client: ServiceClient) -> None:
+    """Let a client's heartbeats end without a word, as those of a process that hangs."""
+    session = client._session  # pyright: ignore[reportPrivateUsage]
+    assert session is not None
+    session._thread.stop()  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_true_duplicate_is_refused(broker: BrokerHere) -> None:
+    """Two living sessions cannot both be the same instance: told at once, or after the lease when it waited for it."""
+    async with client_of(broker, lease_ms=2_000) as first, client_of(broker) as second:
+        await claim(first, "a")
+
+        with pytest.raises(DuplicateInstanceError) as refused:
+            await second.register("gw", instance_id="a", resource_id="acct", wait_for_ghost=False)
+        assert 0 < refused.value.retry_after_ms <= 2_000
+        with pytest.raises(DuplicateInstanceError):
+            await second.register("gw", instance_id="a", resource_id="acct")
+
+
+# --- nothing is left behind -------------------------------------------------------------------------------------------
+
+
+async def test_a_registration_that_was_cancelled_leaves_nothing(broker: BrokerHere) -> None:
+    """★ The request is under way when whoever asked is cancelled: what it made is found and ended."""
+    store = broker.store
+    assert isinstance(store, MemoryStore)
+    async with client_of(broker) as client:
+        revision = broker.count("revision")
+        store.hold_commits()
+        asking = asyncio.create_task(claim(client, "a"))
+        await until(lambda: broker.count("revision") > revision, "the broker has decided")
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        store.release_commits()
+
+        await until(lambda: broker.count("registrations") == 0, "the registration is ended")
+        async with client_of(broker) as other:
+            assert (await claim(other, "b")).is_active
+
+
+async def test_a_registration_whose_answer_never_came_leaves_nothing(broker: BrokerHere) -> None:
+    """★ The time is up before the answer: the outcome is unknown to whoever asked, and undone by itself."""
+    store = broker.store
+    assert isinstance(store, MemoryStore)
+    async with client_of(broker, timeout_ms=300) as client:
+        store.hold_commits()
+        with pytest.raises(RequestTimeoutError):
+            await claim(client, "a")
+        with pytest.raises(RequestTimeoutError):
+            await client.register_many([registration_request("gw", instance_id="m", resource_id="many")])
+        store.release_commits()
+
+        await until(lambda: broker.count("registrations") == 0, "both registrations are ended")
+
+
+async def test_a_registration_that_existed_before_survives_a_cancelled_repeat(broker: BrokerHere) -> None:
+    """Whoever holds the registration keeps it when somebody else's repeat of it is cancelled."""
+    store = broker.store
+    assert isinstance(store, MemoryStore)
+    async with client_of(broker) as client:
+        a = await claim(client, "a")
+        store.hold_commits()
+        asking = asyncio.create_task(claim(client, "a", on_conflict="standby"))
+        await until(lambda: broker.count("revision") > broker.count("committed_revision"), "the repeat was decided")
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        store.release_commits()
+
+        await client.services()
+        await client.services()
+        assert a.is_active
+        assert broker.count("registrations") == 1
+
+
+async def test_registering_what_is_being_left_makes_a_new_registration(broker: BrokerHere) -> None:
+    """★ The broker has not answered the deregistration: the tenure that was left is not entered again."""
+    store = broker.store
+    assert isinstance(store, MemoryStore)
+    async with client_of(broker) as client:
+        old = await claim(client, "a")
+        epoch = old.epoch
+        store.hold_commits()
+        leaving = asyncio.create_task(old.deregister())
+        await until(lambda: old.is_ended, "it is left")
+        asking = asyncio.create_task(claim(client, "a"))
+        await asyncio.sleep(0)
+        assert not asking.done()
+        store.release_commits()
+        await leaving
+
+        new = await asking
+
+        assert new is not old
+        assert new.epoch > epoch
+        assert not old.is_active
+
+
+async def test_leaving_what_is_being_registered_again_never_revives_it(broker: BrokerHere) -> None:
+    """★ A repeat is under way, answered from before the deregistration: what comes of it is a new registration."""
+    store = broker.store
+    assert isinstance(store, MemoryStore)
+    async with client_of(broker) as client:
+        old = await claim(client, "a")
+        epoch = old.epoch
+        store.hold_commits()
+        asking = asyncio.create_task(claim(client, "a", on_conflict="standby"))
+        await until(lambda: broker.count("revision") > broker.count("committed_revision"), "the repeat was decided")
+        leaving = asyncio.create_task(old.deregister())
+        await until(lambda: old.is_ended, "it is left")
+        store.release_commits()
+        await leaving
+
+        new = await asking
+
+        assert new is not old
+        assert (new.is_active, new.epoch > epoch) == (True, True)
+        assert broker.count("registrations") == 1
+
+
+# --- the client itself ------------------------------------------------------------------------------------------------
+
+
+async def test_a_client_that_is_not_open_says_so() -> None:
+    """Nothing is sent, and nothing hangs."""
+    client = ServiceClient("ipc:///nowhere/b")
+    with pytest.raises(ClientClosedError):
+        await claim(client, "a")
+    assert not client.is_connected
+    assert client.error is None
+    await client.close()
+
+
+async def test_a_client_can_be_closed_again_and_opened_again(broker: BrokerHere) -> None:
+    """Opening an open client does nothing; one that was closed begins another session."""
+    client = client_of(broker)
+    await client.open()
+    await client.open()
+    assert client.is_connected
+    assert broker.count("sessions") == 1
+    await client.close()
+    await client.close()
+    async with client:
+        assert (await claim(client, "a")).is_active
+    assert not client.is_connected
+
+
+async def test_a_client_whose_closing_is_cancelled_lets_go_of_everything(broker: BrokerHere) -> None:
+    """The broker does not answer the goodbye, and whoever closes is cancelled: nothing is left to wait for."""
+    store = broker.store
+    assert isinstance(store, MemoryStore)
+    client = client_of(broker)
+    await client.open()
+    a = await claim(client, "a")
+    store.hold_commits()
+    closing = asyncio.create_task(client.close())
+    await until(lambda: broker.count("revision") > broker.count("committed_revision"), "the goodbye was decided")
+
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+
+    assert not a.is_active
+    await client.close()
+    store.release_commits()
