@@ -56,7 +56,7 @@ class _Demo:
         self._directory = directory
         self._endpoint = f"ipc://{directory}/broker.ipc"
         self._ledger = directory / "ledger"
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, soft_wrap=True)
         self._started_ns = monotonic_ns()
         self._broker: asyncio.subprocess.Process | None = None
         self._workers: dict[str, asyncio.subprocess.Process] = {}
