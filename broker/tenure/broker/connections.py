@@ -71,8 +71,12 @@ class Connections:
 
     def admit(self, route: Route, session: int, hello: Hello, peer: Peer) -> Connection:
         """Let a connection speak for a session (0: for none). Older ones on its channel are not heard any more."""
+        connection = self._by_route.get(route)
         self.forget(route)
-        connection = Connection(route, session, hello.channel, hello.connection, peer)
+        if connection is None:
+            connection = Connection(route, session, hello.channel, hello.connection, peer)
+        else:  # it says hello again; what it has in flight stays its own
+            connection.session, connection.channel, connection.number = session, hello.channel, hello.connection
         self._by_route[route] = connection
         if not session:
             self._readers[route] = None

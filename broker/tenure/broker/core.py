@@ -145,6 +145,8 @@ class BrokerCore:
         self._gathering = deque([_Pending()])
         """What waits to be stored, a commit each; only the last one still grows."""
         self._in_flight: _Pending | None = None
+        self._unanswered = 0
+        """Replies that wait for a commit."""
 
     # --- what comes in ------------------------------------------------------------------------------------------------
 
@@ -161,16 +163,13 @@ class BrokerCore:
         except ProtocolError as error:
             self._refuse_unknown(route, request_id, InvalidRequestError(str(error)))
             return None
-        if isinstance(request, Hello):
-            self._hello(route, request_id, request, peer, now)
-            return request
-        if connection is None:
-            self._refuse_unknown(
-                route, request_id, HelloRequiredError("say hello first: this broker does not know you")
-            )
-            return None
         try:
             self._check_load(connection, request)
+            if isinstance(request, Hello):
+                self._hello(route, request_id, request, peer, now)
+                return request
+            if connection is None:
+                raise HelloRequiredError("say hello first: this broker does not know you")
             if isinstance(request, ReadEvents):
                 self._read_events(connection, request_id, request)
                 return request
@@ -226,6 +225,7 @@ class BrokerCore:
         self._in_flight = None
         self.registry.committed_revision = pending.events[-1].revision
         outgoing: list[Outgoing] = []
+        self._unanswered -= len(pending.replies)
         for connection, request_id, body in pending.replies:
             connection.in_flight -= 1
             outgoing.append(Outgoing(connection.route, request_id, body))
@@ -252,10 +252,12 @@ class BrokerCore:
                 for connection, request_id, _ in pending.replies:
                     self.outgoing.append(Outgoing(connection.route, request_id, body))
         self._in_flight = None
+        self._unanswered = 0
         self._gathering = deque([_Pending()])
         self.connections.forget_all()
-        self.event_reads.clear()
+        rolled_back_revision = self.registry.rolled_back_revision
         self.registry = Registry(stored, now, self.registry.limits)
+        self.registry.rolled_back_revision = rolled_back_revision
 
     # --- answers of the shell's own -----------------------------------------------------------------------------------
 
@@ -284,9 +286,6 @@ class BrokerCore:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _hello(self, route: Route, request_id: bytes, hello: Hello, peer: Peer, now: Instant) -> None:
-        if self.is_closing:
-            self._refuse_unknown(route, request_id, _shutting_down())
-            return
         if hello.session_id is not None:
             session = self.registry.state.session_numbers.get(hello.session_id)
             if session is not None and self.connections.is_outdated(route, session, hello):
@@ -302,20 +301,20 @@ class BrokerCore:
         connection = self.connections.admit(route, reply.session, hello, peer)
         self._record(msgspec.structs.replace(decision, reply=welcome), connection, request_id, hello)
 
-    def _check_load(self, connection: Connection, request: ClientMessage) -> None:
-        if self.is_closing and not isinstance(request, (Heartbeat, Goodbye)):
-            raise _shutting_down()
-        if isinstance(request, (Heartbeat, Goodbye)):
-            return
-        if connection.in_flight >= self.limits.requests_in_flight_max:
+    def _check_load(self, connection: Connection | None, request: ClientMessage) -> None:
+        """Refuse what is too much. What keeps or ends leases is turned away from a connection's own flood alone."""
+        if connection is not None and connection.in_flight >= self.limits.requests_in_flight_max:
             raise OverloadedError(
                 f"{connection.in_flight} requests of this connection are unanswered; wait for answers first",
                 retry_after_ms=_RETRY_AFTER_MS,
             )
-        waiting = sum([len(pending.replies) for pending in self._gathering])
-        if waiting >= self.limits.queue_max:
+        if isinstance(request, (Heartbeat, Goodbye)):
+            return
+        if self.is_closing:
+            raise _shutting_down()
+        if self._unanswered >= self.limits.queue_max:
             raise OverloadedError(
-                f"{waiting} requests wait for the store; try again later",
+                f"{self._unanswered} requests wait for the store; try again later",
                 retry_after_ms=_RETRY_AFTER_MS,
             )
 
@@ -368,6 +367,7 @@ class BrokerCore:
                 return
             pending = self._in_flight
         connection.in_flight += 1
+        self._unanswered += 1
         pending.replies.append((connection, request_id, body))
 
     def _note_conflicts(self, request: ClientMessage | None, reply: BrokerMessage) -> None:

@@ -104,8 +104,9 @@ class Broker:
         """Take no more requests, commit what was taken, tell the clients, and let go. Safe to repeat."""
         if self._tasks:
             self._send(self._core.close())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._settled(), _CLOSE_MS / 1_000)
+            if not self._failed.done():  # else nothing more is stored
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._settled(), _CLOSE_MS / 1_000)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -162,8 +163,14 @@ class Broker:
         by_transport: dict[str, list[str]] = {}
         for endpoint in self._config.bind:
             by_transport.setdefault(endpoint.partition("://")[0], []).append(endpoint)
-        for index, endpoints in enumerate(by_transport.values()):
-            router = Requests(self._context, index, limits.frame_bytes_max, 2 * limits.requests_in_flight_max)
+        for index, (transport, endpoints) in enumerate(by_transport.items()):
+            router = Requests(
+                self._context,
+                index,
+                limits.frame_bytes_max,
+                2 * limits.requests_in_flight_max,
+                vouches=transport == "ipc",
+            )
             self._routers.append(router)
             for endpoint in endpoints:
                 router.bind(endpoint)
@@ -243,7 +250,11 @@ class Broker:
     def _settle(self) -> None:
         """Do what the core has asked for since the last time."""
         core = self._core
-        core.tick(self._clock.instant())
+        try:
+            core.tick(self._clock.instant())
+        except Exception:
+            self._stop_deciding()
+            return
         if core.outgoing:
             outgoing, core.outgoing = core.outgoing, []
             self._send(outgoing)
@@ -272,10 +283,8 @@ class Broker:
             for router in self._routers:
                 if router.is_readable:
                     self._drain(router)
-            try:
-                self._settle()
-            except Exception:
-                self._stop_deciding()
+        if not self._has_fault:
+            self._settle()
         self._is_idle = not self._core.has_batch
         if self._is_idle:
             self._work.set()
@@ -308,7 +317,11 @@ class Broker:
             self._drain(router)
         if self._has_fault:
             return
-        self._core.end_session(session, ChangeReason.DIED, self._clock.instant())
+        try:
+            self._core.end_session(session, ChangeReason.DIED, self._clock.instant())
+        except Exception:
+            self._stop_deciding()
+            return
         self._settle()
 
     # --- the store ----------------------------------------------------------------------------------------------------

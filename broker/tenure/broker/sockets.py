@@ -43,14 +43,22 @@ class Requests:
     """One ROUTER, bound to the endpoints of one transport."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], index: int, frame_bytes_max: int, sends_max: int
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        index: int,
+        frame_bytes_max: int,
+        sends_max: int,
+        *,
+        vouches: bool,
     ) -> None:
+        """`vouches`: over this transport the kernel says who a peer is; over any other a peer could say it itself."""
         self.index = index
         """Which of the broker's ROUTERs it is, as routes name it."""
         self.endpoints: list[str] = []
         """Where it listens, wildcards resolved."""
         self.dropped = 0
         """Messages that a peer did not take, or that were not of the protocol's form."""
+        self._vouches = vouches
         self._socket = context.socket(zmq.ROUTER)
         _never_hang(self._socket)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -105,7 +113,7 @@ class Requests:
     def _vouched_frames(self) -> tuple[list[bytes], Peer]:
         """The same, and whom the kernel vouches for."""
         frame = self._socket.recv(copy=False)
-        peer = _peer_of(frame)
+        peer = _peer_of(frame) if self._vouches else NOBODY
         frames = [frame.bytes]
         while frame.more:
             frame = self._socket.recv(copy=False)
