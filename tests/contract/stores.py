@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tenure.domain.records import StoredState
 from tenure.domain.store import Store
 from tenure.storage.memory import MemoryStore
 from tenure.storage.options import StoreOptions
@@ -39,6 +40,12 @@ async def opened(directory: Path, options: StoreOptions | None = None) -> AsyncG
         yield store
     finally:
         await store.close()
+
+
+async def open_and_load(directory: Path) -> StoredState:
+    """What a broker does with an SQLite store when it starts, and closing it."""
+    async with opened(directory) as store:
+        return await store.load()
 
 
 class Stores(ABC):

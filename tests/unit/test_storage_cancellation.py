@@ -16,7 +16,7 @@ from tenure.domain.store import StoreRefusedError
 from tenure.storage.completion import to_its_end
 from tenure.storage.sqlite import SqliteStore
 from tests.contract.records import batch, put, session
-from tests.contract.stores import opened, small
+from tests.contract.stores import open_and_load, opened, small
 
 
 @pytest.fixture
@@ -84,8 +84,7 @@ async def test_closing_waits_for_a_commit_under_way(store: SqliteStore, tmp_path
     await committing
     with pytest.raises(asyncio.CancelledError):
         await closing
-    async with opened(tmp_path) as again:
-        assert (await again.load()).revision == 1
+    assert (await open_and_load(tmp_path)).revision == 1
 
 
 async def test_opening_that_is_cancelled_lets_go(tmp_path: Path) -> None:
@@ -95,8 +94,7 @@ async def test_opening_that_is_cancelled_lets_go(tmp_path: Path) -> None:
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening
-    async with opened(tmp_path) as again:
-        assert (await again.load()).revision == 0
+    assert (await open_and_load(tmp_path)).revision == 0
 
 
 async def test_reads_and_idle_times_go_beside_commits(store: SqliteStore) -> None:

@@ -23,7 +23,7 @@ from tenure.domain.store import StoreFailedError, StoreRefusedError
 from tenure.storage.options import StoreOptions
 from tenure.storage.sqlite import SqliteStore
 from tests.contract.records import active, batch, put, session
-from tests.contract.stores import opened, rest
+from tests.contract.stores import open_and_load, opened, rest
 from tests.unit.storage_programs import start
 from tests.unit.system_call_faults import descriptors_of, fail
 
@@ -182,8 +182,7 @@ async def test_a_transaction_in_the_log_that_was_not_reported_leaves_the_outcome
         await store.commit(batch(3, put(session(3))))
     await assert_failed(store)
     await store.close()
-    async with opened(tmp_path) as again:
-        assert (await again.load()).revision == 2  # The torn frame's checksum is not right, this time.
+    assert (await open_and_load(tmp_path)).revision == 2  # The torn frame's checksum is not right, this time.
 
 
 def databases_descriptor(path: Path) -> int:
@@ -228,8 +227,7 @@ async def test_a_checkpoint_that_cannot_be_synced_fails_the_store(
             await store.commit(batch(1_003))
     await assert_failed(store)
     await store.close()
-    async with opened(tmp_path) as again:
-        assert (await again.load()).revision == (3 if is_idle else 1_002)
+    assert (await open_and_load(tmp_path)).revision == (3 if is_idle else 1_002)
     assert integrity(tmp_path / "tenure.db") == "ok"
 
 

@@ -9,9 +9,8 @@ import pytest
 
 from tenure.domain.store import StoreLockedError, StoreUnusableError
 from tenure.storage.lock import LOCK_FILE, StoreLock
-from tenure.storage.sqlite import SqliteStore
 from tests.contract.records import batch
-from tests.contract.stores import opened, small
+from tests.contract.stores import open_and_load, opened
 from tests.unit.storage_programs import start
 
 
@@ -21,23 +20,21 @@ async def test_a_store_is_refused_to_a_second_process_until_the_first_is_gone(tm
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
         with pytest.raises(StoreLockedError, match=f"pid {process.pid}") as locked:
-            await SqliteStore.open(tmp_path, options=small())
+            await open_and_load(tmp_path)
         assert locked.value.pid == process.pid
         process.kill()
         process.wait(timeout=60)
-        async with opened(tmp_path) as store:
-            assert (await store.load()).revision == 1
+        assert (await open_and_load(tmp_path)).revision == 1
 
 
 async def test_a_store_is_refused_to_a_second_opener_in_one_process(tmp_path: Path) -> None:
     """The lock holds within a process too, and is free after closing."""
     async with opened(tmp_path) as store:
         with pytest.raises(StoreLockedError) as locked:
-            await SqliteStore.open(tmp_path, options=small())
+            await open_and_load(tmp_path)
         assert locked.value.pid == os.getpid()
         await store.commit(batch(1))
-    async with opened(tmp_path) as again:
-        assert (await again.load()).revision == 1
+    assert (await open_and_load(tmp_path)).revision == 1
 
 
 def test_a_lock_whose_owner_has_not_yet_written_its_pid(tmp_path: Path) -> None:

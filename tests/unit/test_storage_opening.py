@@ -16,9 +16,8 @@ import pytest
 
 from tenure.domain.store import StoreUnusableError
 from tenure.storage import opening, sql
-from tenure.storage.sqlite import SqliteStore
 from tests.contract.records import active, batch, put, session, tenure
-from tests.contract.stores import opened, small
+from tests.contract.stores import open_and_load, opened
 
 
 @pytest.fixture
@@ -100,8 +99,7 @@ async def test_an_older_store_is_brought_up_to_date(tmp_path: Path, monkeypatch:
     path = await make(tmp_path)
     newer = (*sql.migrations(), "CREATE TABLE later (x INTEGER) STRICT;")
     monkeypatch.setattr(sql, "migrations", lambda: newer)
-    async with opened(tmp_path) as store:
-        assert (await store.load()).revision == 2
+    assert (await open_and_load(tmp_path)).revision == 2
     with closing(sqlite3.connect(path)) as connection:
         assert numbers(connection)[1] == len(newer)
         assert "later" in schema(connection)
@@ -114,7 +112,7 @@ async def test_a_newer_store_is_refused_and_left_alone(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
     with pytest.raises(StoreUnusableError, match=r"version 99, made by a newer Tenure.*upgrade"):
-        await SqliteStore.open(tmp_path, options=small())
+        await open_and_load(tmp_path)
     assert path.read_bytes() == before
 
 
@@ -125,7 +123,7 @@ async def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: 
         connection.execute("CREATE TABLE meta (x)")
     before = path.read_bytes()
     with pytest.raises(StoreUnusableError, match=r"not a store of Tenure.*--data"):
-        await SqliteStore.open(tmp_path, options=small())
+        await open_and_load(tmp_path)
     assert path.read_bytes() == before
 
 
@@ -134,7 +132,7 @@ async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Pa
     path = tmp_path / "tenure.db"
     path.write_bytes(b"dear diary, " * 1_000)
     with pytest.raises(StoreUnusableError, match=r"cannot be used as a store: .*not a database.*restore"):
-        await SqliteStore.open(tmp_path, options=small())
+        await open_and_load(tmp_path)
     assert path.read_bytes() == b"dear diary, " * 1_000
 
 
@@ -142,14 +140,13 @@ async def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
     """A directory where the database should be is refused with what to do."""
     (tmp_path / "tenure.db").mkdir()
     with pytest.raises(StoreUnusableError, match=r"cannot be written.*--data"):
-        await SqliteStore.open(tmp_path, options=small())
+        await open_and_load(tmp_path)
 
 
 async def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
     """What a broker leaves that dies while it makes its store is made a store by the next."""
     (tmp_path / "tenure.db").write_bytes(b"")
-    async with opened(tmp_path) as store:
-        assert (await store.load()).revision == 0
+    assert (await open_and_load(tmp_path)).revision == 0
 
 
 @pytest.mark.parametrize("keep", [4_096, 3 * 4_096])
@@ -204,15 +201,6 @@ async def test_events_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         assert [event.revision for event in await again.read_events(0, 10)] == [1]
 
 
-async def open_and_load(directory: Path) -> None:
-    """What a broker does when it starts."""
-    store = await SqliteStore.open(directory, options=small())
-    try:
-        await store.load()
-    finally:
-        await store.close()
-
-
 def modes(directory: Path) -> dict[str, int]:
     """What may be done with each file of a directory, and by whom."""
     return {file.name: file.stat().st_mode & 0o777 for file in directory.iterdir()}
@@ -232,8 +220,7 @@ async def test_a_closed_store_is_one_file(tmp_path: Path) -> None:
     assert sorted(file.name for file in path.parent.iterdir()) == ["tenure.db", "tenure.lock"]
     (tmp_path / "copy").mkdir()
     shutil.copy(path, tmp_path / "copy")
-    async with opened(tmp_path / "copy") as copy:
-        assert (await copy.load()).revision == 2
+    assert (await open_and_load(tmp_path / "copy")).revision == 2
 
 
 async def test_a_store_is_set_up_as_it_has_to_be(tmp_path: Path) -> None:
@@ -259,7 +246,7 @@ async def test_an_old_sqlite_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     """An SQLite without STRICT tables is refused before anything is made."""
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
     with pytest.raises(StoreUnusableError, match="too old"):
-        await SqliteStore.open(tmp_path, options=small())
+        await open_and_load(tmp_path)
 
 
 def test_a_missing_migration_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
