@@ -20,6 +20,7 @@ Rules this file keeps, each of which was a broken guarantee once:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
@@ -330,9 +331,8 @@ class SessionCore:
         for epoch in ack.given_up:
             self.given_up.pop(epoch, None)
         confirmed = set(ack.confirmed)
-        for held in self.registrations.values():
-            if held.standing.role is ServiceRole.ACTIVE and held.standing.epoch in confirmed:
-                self._extend(held, now)
+        active = [held for held in self.registrations.values() if held.standing.role is ServiceRole.ACTIVE]
+        self._extend([held for held in active if held.standing.epoch in confirmed], now)
 
     def _asked_to_resign(self, request: StepDown) -> None:
         held = self.registrations.get(request.registration_id)
@@ -386,23 +386,27 @@ class SessionCore:
             why = "no heartbeat has confirmed the role yet"
             self._set(held, Standing(ServiceRole.ACTIVE, statement.epoch, NEVER, statement.revision, why))
             self.given_up.pop(held.left_epoch, None)
-            self._extend(held, now)
+            self._extend((held,), now)
         else:  # a tenure that was left: the broker will hear so, and it is not entered again
             held.standing = standing._replace(revision=statement.revision)
 
-    def _extend(self, held: Held, now: Reading) -> None:
-        """Let the tenure last until the newest answered heartbeat's send time plus the lease, less the drift bound."""
+    def _extend(self, tenures: Iterable[Held], now: Reading) -> None:
+        """Let tenures last until the newest answered heartbeat's send time plus the lease, less the drift bound.
+
+        All at once: a session may hold thousands, and the application waits while each heartbeat goes through them.
+        """
         if self._confirmed_from is None:
             return
-        deadline = self._confirmed_from.later(self.lease_ms * (1 - CLOCK_DRIFT_PPM / 1_000_000))
-        if not now.is_before(deadline):
+        valid_until = self._confirmed_from.later(self.lease_ms * (1 - CLOCK_DRIFT_PPM / 1_000_000))
+        if not now.is_before(valid_until):
             return
-        self._no_lapse_before = self._no_lapse_before.earlier(deadline)
-        was_entered = held.entered
-        held.entered = True
-        held.standing = held.standing._replace(valid_until=deadline, why="")
-        if not was_entered:
-            self.changed.append(held)
+        self._no_lapse_before = self._no_lapse_before.earlier(valid_until)
+        for held in tenures:
+            standing = held.standing
+            held.standing = Standing(ServiceRole.ACTIVE, standing.epoch, valid_until, standing.revision, "")
+            if not held.entered:
+                held.entered = True
+                self.changed.append(held)
 
     def _lapse(self, now: Reading) -> None:
         """Give up every tenure whose time is up."""
