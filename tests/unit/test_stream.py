@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tenure.contract.errors import InvalidRequestError, OverloadedError, RevisionCompactedError
 from tenure.contract.events import AnyEvent, SessionOpenedEvent
 from tenure.contract.messages import EventPage, Events, Progress
-from tenure.sdk.stream import RestartReason, StreamCore
+from tenure.sdk.stream import RestartReason, StreamCore, StreamRestarted
 
 HISTORY = "a-history"
 PAGE_ITEMS = 4
@@ -199,6 +199,19 @@ def test_a_store_that_cannot_give_what_comes_next_ends_the_stream(
 
     assert core.refused(refusal)
     assert core.restart is reason
+
+
+def test_the_break_names_both_sides_and_the_snapshot_has_the_last_word_on_the_history() -> None:
+    """A store that refuses a revision may be rolled back or another one; only the snapshot's history tells."""
+    core = StreamCore(HISTORY, 7)
+    core.refused(InvalidRequestError("since is 7; this history has revisions 0 to 3"))
+
+    same, another = core.break_at(HISTORY, 3), core.break_at("another", 3)
+
+    assert same == StreamRestarted(
+        reason=RestartReason.ROLLED_BACK, revision=3, history_id=HISTORY, last_revision=7, last_history_id=HISTORY
+    )
+    assert (another.reason, another.history_id) == (RestartReason.OTHER_HISTORY, "another")
 
 
 def test_a_refusal_that_says_nothing_of_the_stream_is_left_to_the_caller() -> None:

@@ -30,7 +30,7 @@ from tenure.sdk.endpoints import resolve_endpoints
 from tenure.sdk.reader import Reader
 from tenure.sdk.replica import Replica
 from tenure.sdk.snapshot import take_snapshot
-from tenure.sdk.stream import RestartReason, StreamCore, StreamRestarted
+from tenure.sdk.stream import StreamCore, StreamRestarted
 from tenure.sdk.subscription import Subscription
 
 SILENCE_MS: Final = 3 * PROGRESS_INTERVAL_MS
@@ -189,7 +189,7 @@ class EventListener:
             elif connection is None:
                 await self._persist(self._connect)
             elif self._core.restart is not None:
-                return await self._start_again(connection, self._core.restart)
+                return await self._start_again(connection)
             elif self._core.missing_since is not None:
                 await self._persist(partial(self._fill, connection))
             else:
@@ -232,19 +232,13 @@ class EventListener:
         if connection.follow():
             self._core.subscribed()
 
-    async def _start_again(self, connection: _Connection, reason: RestartReason) -> StreamRestarted:
+    async def _start_again(self, connection: _Connection) -> StreamRestarted:
         """Take a new snapshot and go on after it."""
         replica = await self._persist(partial(self._take_snapshot, connection))
-        before = self._core
+        broken = self._core.break_at(replica.history_id, replica.revision)
         self._replica = replica
         self._core = StreamCore(replica.history_id, replica.revision)
-        return StreamRestarted(
-            reason=reason,
-            revision=replica.revision,
-            history_id=replica.history_id,
-            last_revision=before.revision,
-            last_history_id=before.history_id,
-        )
+        return broken
 
     # --- the connection -----------------------------------------------------------------------------------------------
 

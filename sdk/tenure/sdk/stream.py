@@ -127,6 +127,21 @@ class StreamCore:
                 return False
         return True
 
+    def break_at(self, history_id: str, revision: int) -> StreamRestarted:
+        """The word for its end, given the snapshot that the listener goes on from.
+
+        A refusal does not say which history was meant, so the snapshot decides: nothing is compacted or rolled back in
+        a history that is another one.
+        """
+        assert self.restart is not None, "it could have gone on"
+        return StreamRestarted(
+            reason=self.restart if history_id == self.history_id else RestartReason.OTHER_HISTORY,
+            revision=revision,
+            history_id=history_id,
+            last_revision=self.revision,
+            last_history_id=self.history_id,
+        )
+
     def _hear(self, history_id: str, first: int, last: int) -> None:
         """Look at what a message says of the history: its events begin after `first`, and `last` is the newest.
 
