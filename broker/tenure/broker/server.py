@@ -36,6 +36,7 @@ from tenure.domain.store import EventsCompactedError, Store, StoreError, StoreRe
 
 _TICK_MS: Final = 100  # the longest time between two looks at the leases
 _TICK_MS_MIN: Final = 1
+_QUIET_MS: Final = 100  # without a commit, before the store does what it put off: the next one would wait for it
 _READ_MAX: Final = 16  # messages between two looks at the clocks
 _CLOSE_MS: Final = 700  # what a shutdown gives the commits under way, so that it ends within a second
 _LINGER_MS: Final = 100
@@ -73,6 +74,7 @@ class Broker:
         self._planned_ms = monotonic() * 1_000
         self._has_fault = False
         self._is_idle = False
+        self._committed_ms = self._planned_ms
         self._core: BrokerCore
 
     @classmethod
@@ -285,7 +287,7 @@ class Broker:
                     self._drain(router)
         if not self._has_fault:
             self._settle()
-        self._is_idle = not self._core.has_batch
+        self._is_idle = not self._core.has_work and monotonic() * 1_000 - self._committed_ms > _QUIET_MS
         if self._is_idle:
             self._work.set()
         next_expiry_ms = self._core.registry.next_expiry_ms
@@ -350,6 +352,7 @@ class Broker:
             self._log.error("commit.refused", reason=str(refused), events=len(batch.events))
             await self._start_again(ErrorCode.STORAGE_UNAVAILABLE, f"the store refused the change ({refused})")
             return True
+        self._committed_ms = monotonic() * 1_000
         release = self._core.committed()
         self._send(release.outgoing)
         for body in release.published:
