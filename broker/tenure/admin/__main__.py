@@ -13,7 +13,9 @@ from tenure.contract.errors import InvalidEndpointError
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tenure.admin", description="Serve the admin API over HTTP.")
     parser.add_argument("--bind", default=DEFAULT_BIND, metavar="HOST:PORT", help=f"where to listen ({DEFAULT_BIND})")
-    parser.add_argument("--endpoint", action="append", default=[], help="where the broker is; may be given several times")
+    parser.add_argument(
+        "--endpoint", action="append", default=[], help="where the broker is; several are tried in turn"
+    )
     parser.add_argument("--insecure-bind", action="store_true", help="allow other machines to reach it")
     parser.add_argument("--parent-pid", type=int, help="end when this parent is gone")
     return parser

@@ -36,8 +36,8 @@ def parse_bind(bind: str, *, insecure_bind: bool) -> TcpEndpoint:
     if not (insecure_bind or is_loopback(endpoint.host)):
         raise InvalidEndpointError(
             bind,
-            "other machines can reach it, and nothing is authenticated: listen on 127.0.0.1 and let a tunnel (ssh) or a "
-            "proxy that authenticates in between, or set --insecure-bind if everybody on that network may look",
+            "other machines can reach it, and nothing is authenticated: listen on 127.0.0.1 and let a tunnel (ssh) or "
+            "a proxy that authenticates in between, or set --insecure-bind if everybody on that network may look",
         )
     return endpoint
 

@@ -8,40 +8,39 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import unquote
 
-from litestar import Litestar, Response, get
+from litestar import Litestar, Request, Response, get
 from litestar.exceptions import NotFoundException, ValidationException
 from litestar.openapi import ResponseSpec
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.params import Parameter
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.params import PathParameter, QueryParameter
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenure.admin.address import names_this_machine
 from tenure.admin.follower import PictureSource
 from tenure.admin.problems import HANDLERS, MEDIA_TYPE, Problem, ProblemCode, encode_problem
 from tenure.admin.views import LIMIT_DEFAULT, LIMIT_MAX, InstancePage, Page, RolePage, instance_page, role_page
 
-_REVISION_MAX: Final = 2**63 - 1
 _DESCRIPTION: Final = (
     "Who is active for each resource, and who stands by in which order. Read only. Answers come from a replica of the "
     "registry in this process; `as_of_ms` says how current they are."
 )
-_HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+_PARAMETERS: Final = frozenset({"after", "limit", "stale"})
+_HEADERS: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
-type Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="At most so many.")]
-type Stale = Annotated[
-    bool, Parameter(description="If the broker is away, answer with what was known last (`connected` is false then).")
+Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="At most so many.")]
+Stale = Annotated[
+    bool,
+    QueryParameter(description="If the broker is away, answer with what was known last (`connected` is false then)."),
 ]
 
 
 def _refusals(*statuses: HTTPStatus) -> dict[int, ResponseSpec]:
     return {
-        status: ResponseSpec(
-            Problem, description=status.phrase, media_type=MEDIA_TYPE, generate_examples=False
-        )
+        status: ResponseSpec(Problem, description=status.phrase, media_type=MEDIA_TYPE, generate_examples=False)
         for status in statuses
     }
 
@@ -53,31 +52,31 @@ def create_app(source: PictureSource, *, is_local_only: bool) -> ASGIApp:
         "/services",
         summary="Every instance, oldest registration first",
         operation_id="list_services",
-        responses=_refusals(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+        responses=_refusals(HTTPStatus.UNPROCESSABLE_CONTENT, HTTPStatus.SERVICE_UNAVAILABLE),
     )
     async def list_services(
+        request: Request[Any, Any, Any],
         limit: Limit = LIMIT_DEFAULT,
-        after: Annotated[
-            int, Parameter(ge=0, le=_REVISION_MAX, description="Only registrations with a greater id.")
-        ] = 0,
+        after: Annotated[int, QueryParameter(ge=0, description="Only registrations with a greater id.")] = 0,
         stale: Stale = False,
     ) -> Response[InstancePage]:
+        _check_known(request)
         return _answer(instance_page(await source.picture(allow_stale=stale), after, limit))
 
     @get(
         "/services/{service_name:str}/roles",
         summary="A service's resources by id: who is active, and who stands by in which order",
         operation_id="list_roles",
-        responses=_refusals(
-            HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
-        ),
+        responses=_refusals(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_CONTENT, HTTPStatus.SERVICE_UNAVAILABLE),
     )
     async def list_roles(
-        service_name: Annotated[str, Parameter(description="Percent-encoded, also a slash.")],
+        request: Request[Any, Any, Any],
+        service_name: Annotated[str, PathParameter(description="Percent-encoded, also a slash.")],
         limit: Limit = LIMIT_DEFAULT,
-        after: Annotated[str, Parameter(description="Only resources whose id comes later.")] = "",
+        after: Annotated[str, QueryParameter(description="Only resources whose id comes later.")] = "",
         stale: Stale = False,
     ) -> Response[RolePage]:
+        _check_known(request)
         name = _decoded(service_name)
         page = role_page(await source.picture(allow_stale=stale), name, after, limit)
         if page is None:
@@ -106,6 +105,13 @@ def _answer[P: Page](page: P) -> Response[P]:
     return Response(page, headers=headers)
 
 
+def _check_known(request: Request[Any, Any, Any]) -> None:
+    """A parameter that does nothing is refused: whoever misspelt a filter would take the answer for filtered."""
+    unknown = sorted(set(request.query_params) - _PARAMETERS)
+    if unknown:
+        raise ValidationException(f"{', '.join(unknown)}: there is no such parameter; there are after, limit, stale")
+
+
 def _decoded(segment: str) -> str:
     try:
         return unquote(segment, errors="strict")
@@ -123,7 +129,7 @@ def _describe_as_it_is(app: Litestar) -> None:
 class _Gate:
     """What is done before the application sees a request: who is meant is checked, and the path left as it was sent.
 
-    A service's name may have slashes: the path is split before it is decoded, which the server does the other way round.
+    A service's name may have slashes: the path is split before it is decoded; the server does it the other way round.
     """
 
     def __init__(self, app: ASGIApp, *, is_local_only: bool) -> None:
@@ -131,12 +137,26 @@ class _Gate:
         self._is_local_only = is_local_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        headers = dict(scope["headers"])
 
         async def send_marked(message: Message) -> None:
-            ...
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
 
-        if self._is_local_only and not names_this_machine(_host_of(scope)):
-            ...
+        if self._is_local_only and not names_this_machine(headers.get(b"host", b"").decode("latin-1")):
+            await _turn_away(send_marked)
+        else:
+            scope["path"] = scope["raw_path"].decode("latin-1")
+            await self._app(scope, receive, send_marked)
+
+
+async def _turn_away(send: Send) -> None:
+    body = encode_problem(
+        HTTPStatus.MISDIRECTED_REQUEST,
+        ProblemCode.INVALID_REQUEST,
+        "this server answers requests for localhost, 127.0.0.1 or [::1] only; ask for it by one of these names",
+    )
+    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": HTTPStatus.MISDIRECTED_REQUEST, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

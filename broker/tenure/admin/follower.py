@@ -60,6 +60,7 @@ class PresencePoll:
         if self._asked_ms is None or self._now_ms() - self._asked_ms >= PRESENCE_INTERVAL_MS:
             if self._asking is None:
                 self._asking = asyncio.create_task(self._ask())
+                self._asking.add_done_callback(_take_note)
             await asyncio.shield(self._asking)  # whoever hangs up must not end it for the others
         return self._presence, self._as_of_ms
 
@@ -85,6 +86,7 @@ class Follower:
         self._listener = EventListener(*endpoints)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.admin")
         self._poll: PresencePoll | None = None
+        self._was_tried = asyncio.Event()
 
     async def run(self) -> Never:
         """Follow for ever; a broker that is away is waited for."""
@@ -96,16 +98,18 @@ class Follower:
                         await self._follow()
                     except TenureError as error:
                         self._log.warning("broker.unreachable", reason=str(error))
+                    self._was_tried.set()
                     await asyncio.sleep(_RETRY_MS / 1_000)
             finally:
                 self._poll = None
 
     async def picture(self, *, allow_stale: bool) -> Picture:
-        """The registry as it is, or with `allow_stale` as it was last known.
+        """The registry as it is, or with `allow_stale` as it was last known; the first waits for the first try.
 
         Raises:
             BrokerAwayError: The broker is away, and stale answers are not wanted or there is nothing to show.
         """
+        await self._was_tried.wait()
         listener = self._listener
         if listener.is_connected and self._poll is not None:
             try:
@@ -124,9 +128,16 @@ class Follower:
         """Follow until the listener cannot go on by itself."""
         async with EventListener(*self._endpoints) as listener:
             self._listener = listener  # from here on: until it has its snapshot, the one before is what is known
+            self._was_tried.set()
             self._log.info("broker.followed", revision=listener.revision, history_id=listener.history_id)
             async for _ in listener:  # each event has gone into its replica by then
                 pass
+
+
+def _take_note(asking: asyncio.Task[None]) -> None:
+    """Whoever asked may have hung up: a failure that nobody waited for is no concern of anybody."""
+    if not asking.cancelled():
+        asking.exception()
 
 
 def _monotonic_ms() -> float:

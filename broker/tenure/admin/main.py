@@ -1,94 +1,174 @@
-"""The composition root of `tenure admin`: follow a broker, serve HTTP, end cleanly and with whoever started it."""
+"""The composition root of the management interface: address, follower, HTTP server, signals.
+
+SIGTERM, SIGINT or the end of the parent it was started by end it cleanly. It logs one line when it is ready, and then
+only what somebody should look at.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import signal
 import socket
-from ipaddress import ip_address
-from typing import Final
+import sys
+from collections.abc import Callable, Generator
+from typing import Final, override
 
+import structlog
 import uvicorn
+from litestar.types import ASGIApp
 
+from tenure.admin.address import is_loopback, listen, parse_bind, url_of
 from tenure.admin.app import create_app
 from tenure.admin.follower import Follower
-from tenure.contract.endpoints import TcpEndpoint, parse_endpoint
-from tenure.contract.errors import InvalidEndpointError, TenureError
 
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
-_SHUTDOWN_S: Final = 1
-_PARENT_LOOK_S: Final = 0.5
+EXIT_OK: Final = 0
 
-
-class AdminBindError(TenureError):
-    """The admin cannot listen where it was told to."""
+_CONNECTIONS_MAX: Final = 256  # beyond these the server answers 503 by itself
+_HEAD_BYTES_MAX: Final = 16_384
+_GRACE_S: Final = 1
 
 
-def run(*, bind: str, endpoints: tuple[str, ...], insecure_bind: bool = False, parent_pid: int | None = None) -> int:
-    """Serve until SIGTERM or Ctrl-C, or until `parent_pid` is no longer this process's parent; the exit code.
+def run(bind: str, endpoints: tuple[str, ...], *, insecure_bind: bool = False, parent_pid: int | None = None) -> int:
+    """Serve until SIGTERM or SIGINT, or until the parent with `parent_pid` is gone; the exit code.
 
     Raises:
-        AdminBindError: The address cannot be used; the message says why and what to do.
-        InvalidEndpointError: An endpoint is not of a form that can be connected to.
+        InvalidEndpointError: `bind` is not host:port, cannot be listened on, or is open to other machines without
+            `insecure_bind`; or an endpoint cannot be connected to.
     """
-    is_local, listener = _listen(bind, insecure_bind=insecure_bind)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down
-        asyncio.run(_serve(listener, endpoints, is_local=is_local, parent_pid=parent_pid))
-    return 0
+    _configure_logging()
+    return asyncio.run(_run_until_told(bind, endpoints, insecure_bind=insecure_bind, parent_pid=parent_pid))
 
 
-async def _serve(
-    listener: socket.socket, endpoints: tuple[str, ...], *, is_local: bool, parent_pid: int | None
+async def run_admin(
+    endpoints: tuple[str, ...],
+    bind: str,
+    *,
+    insecure_bind: bool = False,
+    told: asyncio.Event | None = None,
+    on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    follower = Follower(*endpoints)
-    app = create_app(follower, hosts=_LOOPBACK if is_local else None)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=_SHUTDOWN_S, server_header=False
-    )
-    server = uvicorn.Server(config)
-    host, port = listener.getsockname()[:2]
-    print(f"       admin API at        http://{f'[{host}]' if ':' in host else host}:{port}/services", flush=True)
-    watching = asyncio.create_task(_end_with_parent(server, parent_pid))
+    """Follow the broker at `endpoints` and answer at `bind` until `told`; `on_ready` gets the URL once it answers.
+
+    Raises:
+        InvalidEndpointError: As for `run`.
+        asyncio.CancelledError: The server has let go of its connections.
+    """
+    address = parse_bind(bind, insecure_bind=insecure_bind)
+    follower = Follower(endpoints)
+    with listen(address, bind) as listening:
+        log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.admin")
+        is_local_only = is_loopback(address.host)
+        if not is_local_only:
+            log.warning("bind.insecure", bind=bind, warning="other machines can see every role without authentication")
+        app = create_app(follower, is_local_only=is_local_only)
+        url = url_of(listening)
+
+        def say_ready() -> None:
+            log.info("admin.ready", url=url)
+            if on_ready is not None:
+                on_ready(url)
+
+        await _serve(_Server(app, say_ready), listening, follower, told or asyncio.Event())
+
+
+async def _serve(server: _Server, listening: socket.socket, follower: Follower, told: asyncio.Event) -> None:
+    """Serve and follow until told, or until either fails."""
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    others = [asyncio.create_task(follower.run()), asyncio.create_task(told.wait())]
     try:
-        await server.serve(sockets=[listener])
+        done, _ = await asyncio.wait([serving, *others], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
-        watching.cancel()
-
-
-async def _end_with_parent(server: uvicorn.Server, parent_pid: int | None) -> None:
-    """End when whoever started this process is gone."""
-    while parent_pid is not None and os.getppid() == parent_pid:  # noqa: ASYNC110  (no event tells)
-        await asyncio.sleep(_PARENT_LOOK_S)
-    if parent_pid is not None:
         server.should_exit = True
+        for task in others:
+            task.cancel()
+        await asyncio.gather(serving, *others, return_exceptions=True)
 
 
-def _listen(bind: str, *, insecure_bind: bool) -> tuple[bool, socket.socket]:
-    """A listening socket at `bind`, and whether only this machine can reach it."""
+async def _run_until_told(bind: str, endpoints: tuple[str, ...], *, insecure_bind: bool, parent_pid: int | None) -> int:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    with _ends_with(parent_pid, told):
+        await run_admin(endpoints, bind, insecure_bind=insecure_bind, told=told)
+    return EXIT_OK
+
+
+@contextlib.contextmanager
+def _ends_with(parent_pid: int | None, told: asyncio.Event) -> Generator[None]:
+    """Tell when the parent is gone, if one is named. The kernel reports it, also after SIGKILL."""
+    if parent_pid is None:
+        yield
+        return
     try:
-        place = parse_endpoint(f"tcp://{bind}")
-    except InvalidEndpointError as error:
-        raise AdminBindError(f"{bind!r} is not HOST:PORT, such as 127.0.0.1:7480") from error
-    assert isinstance(place, TcpEndpoint)
-    is_local = place.host == "localhost" or _is_loopback(place.host)
-    if not is_local and not insecure_bind:
-        raise AdminBindError(
-            f"{bind} can be reached from other machines, and nothing is authenticated; bind to 127.0.0.1, or say "
-            "--insecure-bind if that is meant"
+        parent = os.pidfd_open(parent_pid)
+    except ProcessLookupError:
+        told.set()
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    try:
+        if os.getppid() == parent_pid:  # or it was gone before, and the id may be somebody else's by now
+            loop.add_reader(parent, told.set)
+        else:
+            told.set()
+        yield
+    finally:
+        loop.remove_reader(parent)
+        os.close(parent)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, quiet, and with signals left to the composition root."""
+
+    def __init__(self, app: ASGIApp, on_ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=_CONNECTIONS_MAX,
+                h11_max_incomplete_event_size=_HEAD_BYTES_MAX,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
         )
-    try:
-        return is_local, socket.create_server(
-            (place.host, place.port or 0), family=socket.AF_INET6 if ":" in place.host else socket.AF_INET
-        )
-    except OSError as error:
-        raise AdminBindError(
-            f"cannot listen at {bind}: {error.strerror or error}; choose another with --bind"
-        ) from error
+        self._on_ready = on_ready
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _configure_logging() -> None:
+    """One JSON object a line on standard error, or lines for people on a terminal: as the broker does it."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    is_terminal = sys.stderr.isatty()
+    last: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=True)]
+        if is_terminal
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

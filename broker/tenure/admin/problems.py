@@ -5,6 +5,7 @@ The codes are those of the wire where there is one; what went wrong inside is lo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final
@@ -13,7 +14,6 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.types import ExceptionHandlersMap
 from msgspec import Struct
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -27,7 +27,6 @@ class ProblemCode(StrEnum):
 
     NOT_FOUND = "not_found"
     INVALID_REQUEST = "invalid_request"
-    FORBIDDEN = "forbidden"
     INTERNAL_ERROR = "internal_error"
     BROKER_UNAVAILABLE = "broker_unavailable"  # has none on the wire: a broker that is away sends nothing
 
@@ -39,29 +38,34 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: int
     detail: str
     code: ProblemCode
-    as_of_ms: int | None = None
+    heard_ms: int | None = None
     """With `broker_unavailable`: unix milliseconds at which the broker was heard last, if it ever was."""
 
 
 class BrokerAwayError(Exception):
     """The broker is not heard, and nothing live can be said."""
 
-    def __init__(self, as_of_ms: int | None) -> None:
-        self.as_of_ms = as_of_ms
+    def __init__(self, heard_ms: int | None) -> None:
+        self.heard_ms = heard_ms
         """Unix milliseconds at which it was heard last; None if it never was."""
-        hint = "" if as_of_ms is None else "; add stale=true for what was known then"
+        hint = "" if heard_ms is None else "; add stale=true for what was known then"
         super().__init__(f"the broker is not heard, so that nothing can be said about this moment{hint}")
 
 
 def problem(
-    status: HTTPStatus, code: ProblemCode, detail: str, *, as_of_ms: int | None = None, **headers: str
+    status: HTTPStatus,
+    code: ProblemCode,
+    detail: str,
+    *,
+    heard_ms: int | None = None,
+    headers: dict[str, str] | None = None,
 ) -> Response[Problem]:
     """The answer that says what is wrong."""
     return Response(
-        Problem(title=status.phrase, status=status, detail=detail, code=code, as_of_ms=as_of_ms),
+        Problem(title=status.phrase, status=status, detail=detail, code=code, heard_ms=heard_ms),
         status_code=status,
         media_type=MEDIA_TYPE,
-        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        headers=headers,
     )
 
 
@@ -70,23 +74,22 @@ def _away(_request: AnyRequest, error: BrokerAwayError) -> Response[Problem]:
         HTTPStatus.SERVICE_UNAVAILABLE,
         ProblemCode.BROKER_UNAVAILABLE,
         str(error),
-        as_of_ms=error.as_of_ms,
-        retry_after=str(_RETRY_AFTER_S),
+        heard_ms=error.heard_ms,
+        headers={"retry-after": str(_RETRY_AFTER_S)},
     )
 
 
 def _invalid(_request: AnyRequest, error: ValidationException) -> Response[Problem]:
     faults = error.extra if isinstance(error.extra, list) else []
     named = [f"{fault.get('key')}: {fault.get('message')}" for fault in faults if isinstance(fault, dict)]
-    return problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY, ProblemCode.INVALID_REQUEST, "; ".join(named) or error.detail
-    )
+    return problem(HTTPStatus.UNPROCESSABLE_CONTENT, ProblemCode.INVALID_REQUEST, "; ".join(named) or error.detail)
 
 
 def _refused(_request: AnyRequest, error: HTTPException) -> Response[Problem]:
     status = HTTPStatus(error.status_code)
     code = ProblemCode.NOT_FOUND if status is HTTPStatus.NOT_FOUND else ProblemCode.INVALID_REQUEST
-    return problem(status, code, error.detail, **(error.headers or {}))
+    detail = error.detail if error.detail != status.phrase else "this is not served here; /schema says what is"
+    return problem(status, code, detail, headers=error.headers)
 
 
 def _failed(request: AnyRequest, error: Exception) -> Response[Problem]:
@@ -96,7 +99,7 @@ def _failed(request: AnyRequest, error: Exception) -> Response[Problem]:
     )
 
 
-HANDLERS: Final[ExceptionHandlersMap] = {
+HANDLERS: Final[dict[int | type[Exception], Callable[[Any, Any], Response[Any]]]] = {
     BrokerAwayError: _away,
     ValidationException: _invalid,
     HTTPException: _refused,
