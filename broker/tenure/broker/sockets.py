@@ -7,6 +7,7 @@ is left, and looks again after sending. Sending never blocks: what a peer does n
 from __future__ import annotations
 
 import errno
+import re
 from typing import NamedTuple
 
 import zmq
@@ -23,6 +24,7 @@ _FRAMES_MAX = 2  # request id and body, after the routing id
 _ASKED_FIRST = (
     2  # the first messages of a round: asking whether one waits costs a fifth of the exception that none does
 )
+_MAPPED = re.compile(r"\[::ffff:([0-9.]+)\]")  # how libzmq names an IPv4 address while it may use IPv6
 _EVENTS_QUEUED_MAX = 100_000  # what one listener may be behind before it loses events and reads them from the store
 
 # As plain integers: arithmetic with pyzmq's enumerations costs more than sending a frame.
@@ -170,7 +172,7 @@ class Publisher:
 
 def _bound(socket: zmq.Socket[bytes], endpoint: str) -> str:
     socket.bind(endpoint)
-    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    return _MAPPED.sub(r"\1", socket.getsockopt_string(zmq.LAST_ENDPOINT))
 
 
 def _peer_of(frame: zmq.Frame) -> Peer:
