@@ -143,6 +143,18 @@ async def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
         await open_and_load(tmp_path)
 
 
+async def test_a_store_that_somebody_else_uses_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database under another program's exclusive lock is not called damaged."""
+    path = await make(tmp_path)
+    monkeypatch.setattr(opening, "_BUSY_WAIT_S", 0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreUnusableError, match=r"locked; see that .* nobody else uses the file"):
+            await open_and_load(tmp_path)
+    assert (await open_and_load(tmp_path)).revision == 2
+
+
 async def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
     """What a broker leaves that dies while it makes its store is made a store by the next."""
     (tmp_path / "tenure.db").write_bytes(b"")

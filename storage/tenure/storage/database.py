@@ -28,6 +28,7 @@ from tenure.domain.store import (
     StoreRefusedError,
     StoreUnusableError,
 )
+from tenure.storage.opening import what_to_do
 from tenure.storage.options import StoreOptions
 from tenure.storage.rows import BatchRow, ending
 from tenure.storage.sql import queries
@@ -271,7 +272,7 @@ def readable() -> Generator[None]:
     try:
         yield
     except (sqlite3.Error, msgspec.DecodeError, ProtocolError, TypeError) as error:
-        raise StoreUnusableError(f"the store cannot be read: {error}; it is damaged, restore a copy of it") from error
+        raise StoreUnusableError(f"the store cannot be read: {error}; {what_to_do(error)}") from error
 
 
 def _after_session(session: Session) -> int:

@@ -15,7 +15,7 @@ from typing import Final
 from tenure.domain.store import StoreLockedError, StoreUnusableError
 
 LOCK_FILE: Final = "tenure.lock"
-_PID_BYTES_MAX: Final = 20
+_PID_BYTES: Final = 20
 
 
 class StoreLock:
@@ -41,10 +41,10 @@ class StoreLock:
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            # Written over what is there and as long, so that a disk that is full does not keep a broker from its store.
+            os.pwrite(descriptor, b"%-*d\n" % (_PID_BYTES - 1, os.getpid()), 0)
         except BlockingIOError:
-            pid = _pid(os.pread(descriptor, _PID_BYTES_MAX, 0))
+            pid = _pid(os.pread(descriptor, _PID_BYTES, 0))
             os.close(descriptor)
             raise StoreLockedError(str(directory), pid) from None
         except OSError as error:

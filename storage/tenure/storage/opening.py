@@ -18,9 +18,7 @@ from tenure.storage.wal import write_again
 DATABASE_FILE: Final = "tenure.db"
 APPLICATION_ID: Final = 0x54454E55  # 'TENU'
 _SQLITE_LEAST: Final = (3, 38, 0)  # STRICT tables and JSON's arrows
-_BUSY_WAIT_S: Final = (
-    1.0  # for a person with the sqlite3 shell; a broker's lease lasts at least as long as two of these
-)
+_BUSY_WAIT_S: Final = 1.0  # for a person with the sqlite3 shell; heartbeats do not wait for it
 _CACHE_KIB: Final = 65_536  # the pages of some hundred thousand registrations
 
 _SETTINGS: Final = (
@@ -53,9 +51,7 @@ def open_writer(path: Path, history_id: str, created_ms: int) -> sqlite3.Connect
         _set_up(connection, path, history_id, created_ms)
     except sqlite3.Error as error:
         connection.close()
-        raise StoreUnusableError(
-            f"{path} cannot be used as a store: {error}; restore a copy of it, or serve other data with --data"
-        ) from error
+        raise StoreUnusableError(f"{path} cannot be used as a store: {error}; {what_to_do(error)}") from error
     except BaseException:
         connection.close()
         raise
@@ -67,6 +63,14 @@ def open_reader(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection
+
+
+def what_to_do(error: Exception) -> str:
+    """What an operator can do about a database that cannot be opened or read."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    if code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}:
+        return "it is damaged: restore a copy of it, or serve other data with --data"
+    return "see that the disk works and has room and that nobody else uses the file, or serve other data with --data"
 
 
 def migrate(connection: sqlite3.Connection, steps: Sequence[str]) -> None:
