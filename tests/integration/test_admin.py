@@ -1,172 +1,324 @@
-"""The admin API as its users meet it: a process of its own, asked over HTTP, beside a real broker."""
+"""The admin as its users meet it: a process of its own, asked over HTTP, beside a real broker."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from time import monotonic
 from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
+from tenure.admin.__main__ import main
+from tenure.admin.follower import PRESENCE_INTERVAL_MS
+from tenure.admin.main import run_admin
+from tenure.contract.messages import BrokerMessage, ClientMessage, ListPresence
 from tenure.sdk import ServiceClient
-from tests.integration.serving import endpoint_in, output_of, serving, tenure
+from tenure.sdk.reader import Reader
+from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, BrokerHere
+from tests.integration.serving import Command, endpoint_in, output_of, tenure
+
+READY = "admin.ready"
 
 
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A directory with a name short enough for sockets."""
-    with TemporaryDirectory(prefix="tenure-") as name:
-        yield Path(name)
+async def base_url(admin: Command) -> str:
+    """Where an admin answers; it says so when it does."""
+    line: dict[str, Any] = json.loads(await admin.line(READY))
+    url: str = line["url"]
+    return url.removesuffix("/services")
+
+
+def browser_of(url: str) -> httpx.AsyncClient:
+    """Somebody who asks and is patient."""
+    return httpx.AsyncClient(base_url=url, timeout=PATIENCE_S)
 
 
 @contextlib.asynccontextmanager
-async def asking(directory: Path) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client of an admin that follows the broker of a directory, whether that is there or not."""
-    async with tenure("admin", "--bind", "127.0.0.1:0", "--endpoint", endpoint_in(directory)) as admin:
-        url = (await admin.line("http://")).split()[-1].removesuffix("/services")
-        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
-            yield client
-
-
-async def until(client: httpx.AsyncClient, path: str, status: int) -> httpx.Response:
-    """Ask until an answer has a status; each question waits for its answer."""
-    for _ in range(10_000):
-        answer = await client.get(path)
-        if answer.status_code == status:
-            return answer
-    raise AssertionError(f"{path} did not come to {status}")
-
-
-async def test_services_shows_every_instance_with_its_role(directory: Path) -> None:
-    """Role, resource, epoch, status and what is left of the lease, and the filters."""
-    async with serving(directory), asking(directory) as client, ServiceClient(endpoint_in(directory)) as sdk:
-        first = await sdk.register("gw", instance_id="a", resource_id="acct", role="active", metadata={"host": "h"})
-        await sdk.register("gw", instance_id="b", resource_id="acct")
-        answer = await _until_listed(client, 2)
-        active, standby = answer["instances"]
-        assert (active["instance_id"], active["role"], active["epoch"]) == ("a", "active", first.epoch)
-        assert (active["resource_id"], active["status"], active["metadata"]) == ("acct", "healthy", {"host": "h"})
-        assert 0 < active["lease_left_ms"] <= active["lease_ms"]
-        assert (standby["instance_id"], standby["role"], standby["epoch"]) == ("b", "standby", 0)
-
-        only = (await client.get("/services", params={"role": "standby"})).json()["instances"]
-        assert [one["instance_id"] for one in only] == ["b"]
-        page = (await client.get("/services", params={"limit": 1})).json()
-        rest = (await client.get("/services", params={"after": page["next_after"]})).json()
-        assert [one["instance_id"] for one in page["instances"] + rest["instances"]] == ["a", "b"]
-        assert rest["next_after"] is None
-        assert (await client.get("/services", params={"service_name": "other"})).json()["instances"] == []
-
-
-async def test_roles_shows_who_is_active_and_who_is_next(directory: Path) -> None:
-    """The standbys come in the order in which they would succeed, and a failover shows."""
-    async with serving(directory), asking(directory) as client, ServiceClient(endpoint_in(directory)) as sdk:
-        active = await sdk.register("gw", instance_id="a", resource_id="acct", role="active")
-        await sdk.register("gw", instance_id="low", resource_id="acct")
-        await sdk.register("gw", instance_id="high", resource_id="acct", priority=5)
-        await _until_listed(client, 3)
-        (view,) = (await client.get("/services/gw/roles")).json()["resources"]
-        assert view["active"]["instance_id"] == "a"
-        assert [standby["instance_id"] for standby in view["standbys"]] == ["high", "low"]
-
-        await active.deregister()
-        await _until_listed(client, 2)
-        (view,) = (await client.get("/services/gw/roles")).json()["resources"]
-        assert view["active"]["instance_id"] == "high"
-        assert view["active"]["epoch"] > active.epoch
-
-
-@pytest.mark.parametrize(
-    ("path", "status", "code"),
-    [
-        ("/services/nobody/roles", 404, "not_found"),
-        ("/nowhere", 404, "not_found"),
-        ("/services?limit=0", 422, "invalid_request"),
-        ("/services?limit=1001", 422, "invalid_request"),
-        ("/services?limit=x", 422, "invalid_request"),
-        ("/services?after=-1", 422, "invalid_request"),
-        ("/services?role=boss", 422, "invalid_request"),
-        (f"/services/{'n' * 300}/roles", 422, "invalid_request"),
-    ],
-)
-async def test_what_is_wrong_is_a_problem_with_a_code(
-    path: str, status: int, code: str, broker_and_admin: httpx.AsyncClient
-) -> None:
-    """404 and 422 are application/problem+json, with the stable code and a sentence."""
-    answer = await until(broker_and_admin, path, status)
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
-    assert (problem["status"], problem["code"]) == (status, code)
-    assert problem["detail"]
-
-
-async def test_methods_and_names_that_are_not_served(broker_and_admin: httpx.AsyncClient) -> None:
-    """POST changes nothing here, and a page that points a name of its own at this address learns nothing."""
-    answer = await broker_and_admin.post("/services")
-    assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
-    answer = await broker_and_admin.get("/services", headers={"Host": "evil.example"})
-    assert (answer.status_code, answer.headers["content-type"]) == (421, "application/problem+json")
-
-
-async def test_the_routes_are_described(broker_and_admin: httpx.AsyncClient) -> None:
-    """OpenAPI 3.1 names both routes."""
-    description = (await broker_and_admin.get("/schema/openapi.json")).json()
-    assert description["openapi"].startswith("3.1")
-    assert set(description["paths"]) == {"/services", "/services/{service_name}/roles"}
-
-
-async def test_a_broker_that_is_away_is_said_to_be(directory: Path) -> None:
-    """Nothing stale is shown: 503 without a broker, an answer with one, 503 after it, and an answer when it is back."""
-    async with asking(directory) as client:
-        problem = (await client.get("/services")).json()
-        assert (problem["status"], problem["code"]) == (503, "broker_unavailable")
-        async with serving(directory), ServiceClient(endpoint_in(directory), lease_ms=600_000) as sdk:
-            await sdk.register("gw", instance_id="a", role="active")
-            await _until_listed(client, 1)
-        problem = (await until(client, "/services", 503)).json()
-        assert problem["heard_ms"] > 0
-        async with serving(directory):
-            assert (await until(client, "/services", 200)).json()["revision"] > 0
-
-
-async def test_an_address_that_cannot_be_served_is_one_line() -> None:
-    """A bind that other machines reach is refused, and so is one that is none."""
-    code, out = await output_of("admin", "--bind", "0.0.0.0:0")
-    assert (code, "--insecure-bind" in out, len(out.splitlines())) == (1, True, 1)
-    code, out = await output_of("admin", "--bind", "nonsense")
-    assert (code, "HOST:PORT" in out) == (1, True)
-
-
-async def test_serve_runs_one_beside_the_broker(directory: Path) -> None:
-    """`tenure serve` starts the admin in a process of its own and ends it with itself."""
-    arguments = ["serve", "--data", str(directory / "data"), "--admin-bind", "127.0.0.1:0"]
-    arguments += ["--bind", endpoint_in(directory), "--events-bind", f"ipc://{directory}/e"]
-    async with tenure(*arguments) as broker:
-        url = (await broker.line("http://")).split()[-1]
-        async with httpx.AsyncClient(timeout=30) as client:
-            assert (await until(client, url, 200)).json()["instances"] == []
-            broker.process.terminate()
-            assert await broker.exit_code() == 0
-            with pytest.raises(httpx.ConnectError):
-                await client.get(url)
+async def admin_of(endpoint: str) -> AsyncGenerator[httpx.AsyncClient]:
+    """An admin in this process that follows the broker at an endpoint, and somebody who asks it."""
+    told = asyncio.Event()
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    admin = asyncio.ensure_future(run_admin((endpoint,), "127.0.0.1:0", told=told, on_ready=ready.set_result))
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            url = await ready
+        async with browser_of(url.removesuffix("/services")) as browser:
+            yield browser
+    finally:
+        told.set()
+        await admin
 
 
 @pytest.fixture
-async def broker_and_admin(directory: Path) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client of an admin beside a broker with nobody registered."""
-    async with serving(directory), asking(directory) as client:
-        await until(client, "/services", 200)
+async def browser(broker: BrokerHere) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who asks an admin that follows the broker."""
+    async with admin_of(broker.ipc) as client:
         yield client
 
 
-async def _until_listed(client: httpx.AsyncClient, count: int) -> dict[str, Any]:
-    """Ask until so many instances are listed."""
-    for _ in range(10_000):
-        answer = await client.get("/services")
-        if answer.status_code == 200 and len(answer.json()["instances"]) == count:
-            listed: dict[str, Any] = answer.json()
-            return listed
-    raise AssertionError(f"{count} instances were never listed")
+async def until(
+    browser: httpx.AsyncClient, path: str, fits: Callable[[httpx.Response], bool], what: str
+) -> httpx.Response:
+    """Ask until an answer fits; each question waits for its answer."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                answer = await browser.get(path)
+                if fits(answer):
+                    return answer
+    except TimeoutError:
+        raise AssertionError(f"waited {PATIENCE_S} s in vain: {what}") from None
+
+
+async def until_revision(browser: httpx.AsyncClient, path: str, revision: int) -> dict[str, Any]:
+    """Ask until the replica has come so far."""
+    answer = await until(
+        browser, path, lambda one: one.is_success and one.json()["revision"] >= revision, f"revision {revision}"
+    )
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+# --- beside a broker --------------------------------------------------------------------------------------------------
+
+
+async def test_services_goes_with_what_happens(broker: BrokerHere, browser: httpx.AsyncClient) -> None:
+    """Instances appear with their lease and status, change their roles, and are gone when they leave."""
+    assert (await browser.get("/services")).json()["instances"] == [], "the first answer waits for the first snapshot"
+    async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS) as client:
+        held = await client.register("gw", instance_id="a", resource_id="acct", role="active", metadata={"host": "h"})
+        await client.register("gw", instance_id="b", resource_id="acct")
+        body = await until_revision(browser, "/services", broker.count("committed_revision"))
+        active, standby = body["instances"]
+        assert (active["instance_id"], active["role"], active["epoch"]) == ("a", "active", held.epoch)
+        assert (active["resource_id"], active["status"], active["metadata"]) == ("acct", "healthy", {"host": "h"})
+        assert (standby["instance_id"], standby["role"], standby["epoch"]) == ("b", "standby", 0)
+
+        await held.resign()
+        body = await until_revision(browser, "/services", broker.count("committed_revision"))
+        assert [(one["instance_id"], one["role"]) for one in body["instances"]] == [("a", "standby"), ("b", "active")]
+    body = await until_revision(browser, "/services", broker.count("committed_revision"))
+    assert body["instances"] == []
+
+
+async def test_what_is_left_of_a_lease_is_what_the_broker_says(broker: BrokerHere, browser: httpx.AsyncClient) -> None:
+    """It is asked for when somebody asks, and says when it was."""
+    async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS) as client:
+        await client.register("gw", instance_id="a")
+        answer = await until(
+            browser,
+            "/services",
+            lambda one: bool(one.json()["instances"]) and one.json()["instances"][0]["lease_left_ms"] is not None,
+            "a lease that is known",
+        )
+        body = answer.json()
+        assert 0 < body["instances"][0]["lease_left_ms"] <= LONG_LEASE_MS
+        assert body["as_of_ms"] == int(answer.headers["tenure-as-of-ms"]) > body["instances"][0]["since_ms"] - 60_000
+
+
+async def test_roles_goes_with_what_happens(broker: BrokerHere, browser: httpx.AsyncClient) -> None:
+    """The standbys come in the order in which they would succeed, and the one who does shows."""
+    async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS) as client:
+        held = await client.register("gw", instance_id="a", resource_id="acct", role="active")
+        await client.register("gw", instance_id="low", resource_id="acct")
+        await client.register("gw", instance_id="high", resource_id="acct", priority=5)
+        body = await until_revision(browser, "/services/gw/roles", broker.count("committed_revision"))
+        (resource,) = body["resources"]
+        assert resource["active"]["instance_id"] == "a"
+        assert [standby["instance_id"] for standby in resource["standbys"]] == ["high", "low"]
+
+        await held.deregister()
+        body = await until_revision(browser, "/services/gw/roles", broker.count("committed_revision"))
+        (resource,) = body["resources"]
+        assert (resource["active"]["instance_id"], resource["last_epoch"]) == ("high", resource["active"]["epoch"])
+        assert resource["last_epoch"] > held.epoch
+
+
+async def test_what_cannot_be_answered_is_a_problem(browser: httpx.AsyncClient) -> None:
+    """Over a real connection too: unknown names, methods, parameters and hosts."""
+    for answer, status in (
+        (await browser.get("/services/nobody/roles"), 404),
+        (await browser.get("/nowhere"), 404),
+        (await browser.post("/services", json={"name": "x"}), 405),
+        (await browser.get("/services?limit=0"), 422),
+        (await browser.get("/services", headers={"host": "evil.example"}), 421),
+    ):
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+        assert answer.json()["status"] == status
+    assert (await browser.get("/schema/openapi.json")).json()["openapi"].startswith("3.1")
+    assert (await browser.get("/services")).status_code == 200
+
+
+async def test_a_service_with_a_slash_in_its_name_is_found(broker: BrokerHere, browser: httpx.AsyncClient) -> None:
+    """The server hands over the path as it was sent."""
+    async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS) as client:
+        await client.register("plant/line 3", instance_id="a", role="active")
+        body = await until_revision(browser, "/services/plant%2Fline%203/roles", broker.count("committed_revision"))
+        assert body["service_name"] == "plant/line 3"
+
+
+async def test_a_broker_that_leaves_and_comes_back(broker: BrokerHere, browser: httpx.AsyncClient) -> None:
+    """Away: 503, and what was known only for those who ask for it. Back: live answers, with all that has happened."""
+    async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS) as client:
+        await client.register("gw", instance_id="a", role="active")
+        known = await until_revision(browser, "/services", broker.count("committed_revision"))
+        await broker.stop()
+
+        answer = await until(browser, "/services", lambda one: one.status_code == 503, "the broker to be missed")
+        problem = answer.json()
+        assert problem["code"] == "broker_unavailable"
+        assert problem["heard_ms"] >= known["as_of_ms"] - PATIENCE_S * 1_000
+        stale = (await browser.get("/services?stale=true")).json()
+        assert (stale["connected"], stale["revision"]) == (False, known["revision"])
+        assert [one["instance_id"] for one in stale["instances"]] == ["a"]
+        assert [one["lease_left_ms"] for one in stale["instances"]] == [None]
+
+        await broker.start()
+        await client.register("gw", instance_id="b")
+        live = await until_revision(browser, "/services", known["revision"] + 1)
+        assert (live["connected"], [one["instance_id"] for one in live["instances"]]) == (True, ["a", "b"])
+
+
+async def test_it_starts_without_a_broker_and_finds_it_later(broker: BrokerHere) -> None:
+    """Nobody has to start them in an order: it says 503 until there is a broker."""
+    await broker.stop()
+    async with admin_of(broker.ipc) as browser:
+        answer = await browser.get("/services?stale=true")
+        assert (answer.status_code, "heard_ms" in answer.json()) == (503, False)
+        await broker.start()
+        await until(browser, "/services", lambda one: one.status_code == 200, "the broker to be found")
+
+
+async def test_many_readers_cost_the_broker_no_more_than_one(
+    broker: BrokerHere, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of questions reach the broker as at most one about presence each 500 ms, and change nothing."""
+    async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS) as client:
+        held = await client.register("gw", instance_id="a", role="active")
+        revision = broker.count("committed_revision")
+        await until_revision(browser, "/services", revision)
+        asked: list[type[ClientMessage]] = []
+        ask = Reader.request
+
+        async def ask_and_note(reader: Reader, message: ClientMessage, answer: type[BrokerMessage]) -> BrokerMessage:
+            asked.append(type(message))
+            return await ask(reader, message, answer)
+
+        monkeypatch.setattr(Reader, "request", ask_and_note)
+
+        async def read() -> None:
+            for _ in range(20):
+                assert (await browser.get("/services")).status_code == 200
+                assert (await browser.get("/services/gw/roles")).status_code == 200
+
+        began = monotonic()
+        await asyncio.gather(*(read() for _ in range(10)))
+        lasted_ms = (monotonic() - began) * 1_000
+
+        assert set(asked) <= {ListPresence}
+        assert len(asked) <= lasted_ms / PRESENCE_INTERVAL_MS + 1
+        assert (held.is_active, broker.count("committed_revision")) == (True, revision)
+
+
+async def test_an_open_address_is_warned_of(socket_directory: Path) -> None:
+    """Whoever insists gets it, with a warning at each start."""
+    told = asyncio.Event()
+    told.set()
+    with capture_logs() as logs:
+        await run_admin((endpoint_in(socket_directory),), "0.0.0.0:0", insecure_bind=True, told=told)
+
+    assert [(log["log_level"], log["bind"]) for log in logs if log["event"] == "bind.insecure"] == [
+        ("warning", "0.0.0.0:0")
+    ]
+
+
+# --- as a process -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_ends_when_it_is_told_to(socket_directory: Path, number: signal.Signals) -> None:
+    """One line when it is ready; a signal ends it with 0, connections or not."""
+    async with (
+        tenure("admin", "--bind", "127.0.0.1:0", "--endpoint", endpoint_in(socket_directory)) as admin,
+        browser_of(await base_url(admin)) as browser,
+    ):
+        assert (await browser.get("/schema")).status_code == 200
+        admin.send(number)
+        assert await admin.exit_code() == 0
+
+
+async def test_serve_runs_one_beside_the_broker(socket_directory: Path) -> None:
+    """`tenure serve` starts it in a process of its own and ends it with itself."""
+    arguments = ["serve", "--data", str(socket_directory / "data"), "--admin-bind", "127.0.0.1:0"]
+    arguments += ["--bind", endpoint_in(socket_directory), "--events-bind", f"ipc://{socket_directory}/e"]
+    async with tenure(*arguments, "--log-format", "json") as broker, browser_of(await base_url(broker)) as browser:
+        assert (await browser.get("/services")).json()["instances"] == []
+        broker.send(signal.SIGTERM)
+        assert await broker.exit_code() == 0
+        with pytest.raises(httpx.ConnectError):
+            await browser.get("/services")
+
+
+_PARENT = """
+import os, subprocess, sys
+subprocess.Popen([sys.executable, "-m", "tenure.admin", *sys.argv[1:], "--parent-pid", str(os.getpid())])
+sys.stdin.read()
+"""
+
+
+async def test_it_ends_with_its_parent(socket_directory: Path) -> None:
+    """A parent that is killed without a word takes it along: nothing is left that holds the address."""
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", _PARENT, "--bind", "127.0.0.1:0", "--endpoint", endpoint_in(socket_directory)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        url = await base_url(Command(parent))
+        async with browser_of(url) as browser:
+            assert (await browser.get("/schema")).status_code == 200
+        parent.kill()
+        assert parent.stdout is not None
+        async with asyncio.timeout(PATIENCE_S):
+            await parent.stdout.read()  # its end comes when the last one who could write is gone
+        async with browser_of(url) as browser:
+            with pytest.raises(httpx.ConnectError):
+                await browser.get("/schema")
+    finally:
+        if parent.returncode is None:
+            parent.kill()
+        await parent.communicate()
+
+
+async def test_it_does_not_begin_for_a_parent_that_is_gone(socket_directory: Path) -> None:
+    """If the one that started it is not there any more it ends at once."""
+    code, _ = await output_of(
+        "admin",
+        *("--bind", "127.0.0.1:0", "--endpoint", endpoint_in(socket_directory)),
+        *("--parent-pid", str(os.getppid())),  # somebody who lives, but did not start it
+    )
+    assert code == 0
+
+
+@pytest.mark.parametrize(("bind", "says"), [("0.0.0.0:0", "--insecure-bind"), ("nonsense", "host:port")])
+def test_an_address_that_cannot_be_served_is_one_line(bind: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is refused is a line that says what to do, and exit code 64."""
+    assert main(["--bind", bind]) == 64
+    lines = capsys.readouterr().err.splitlines()
+    assert (says in lines[0], len(lines)) == (True, 1)
+
+
+async def test_the_command_line_says_it_too() -> None:
+    """`tenure admin` ends the same way."""
+    code, out = await output_of("admin", "--bind", "nonsense")
+    assert (code, "host:port" in out, len(out.splitlines())) == (64, True, 1)

@@ -24,6 +24,7 @@ from tenure.sdk.reader import Reader
 PRESENCE_INTERVAL_MS: Final = 500
 """How old what is said about leases may be."""
 _ASK_MS: Final = 1_000
+_OPEN_MS: Final = 2_000  # how long the first answer waits for the broker
 _RETRY_MS: Final = 1_000
 
 
@@ -126,7 +127,7 @@ class Follower:
 
     async def _follow(self) -> None:
         """Follow until the listener cannot go on by itself."""
-        async with EventListener(*self._endpoints) as listener:
+        async with EventListener(*self._endpoints, timeout_ms=_OPEN_MS) as listener:
             self._listener = listener  # from here on: until it has its snapshot, the one before is what is known
             self._was_tried.set()
             self._log.info("broker.followed", revision=listener.revision, history_id=listener.history_id)
