@@ -66,10 +66,11 @@ async def _serve(config: Config, warnings: Iterable[str], on_ready: Callable[[Br
             on_ready(broker)
             return await _until_told(broker, told, log)
         finally:
+            stopping = [asyncio.ensure_future(broker.stop())]
             if admin is not None:
                 admin.cancel()
-                await asyncio.gather(admin, return_exceptions=True)
-            await broker.stop()
+                stopping.append(admin)
+            await asyncio.gather(*stopping, return_exceptions=True)
             log.info("broker.stopped")
     finally:
         await store.close()

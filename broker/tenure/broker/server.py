@@ -32,10 +32,11 @@ from tenure.contract.limits import PROGRESS_INTERVAL_MS
 from tenure.contract.messages import Hello
 from tenure.contract.vocabulary import ChangeReason, Channel
 from tenure.domain.records import StoredState
-from tenure.domain.store import EventsCompactedError, Store, StoreError, StoreRefusedError
+from tenure.domain.store import EventsCompactedError, Store, StoreError, StoreInvariantError, StoreRefusedError
 
 _TICK_MS: Final = 100  # the longest time between two looks at the leases
 _TICK_MS_MIN: Final = 1
+_LATE_WORTH_TELLING_MS: Final = 250
 _QUIET_MS: Final = 100  # without a commit, before the store does what it put off: the next one would wait for it
 _READ_MAX: Final = 16  # messages between two looks at the clocks
 _CLOSE_MS: Final = 700  # what a shutdown gives the commits under way, so that it ends within a second
@@ -304,7 +305,8 @@ class Broker:
         if late_ms > self._limits.late_ms:
             self._planned_ms = now_ms
             self._clock.hold_back(late_ms)  # before the clock is read again: the time is never seen to have passed
-            self._log.warning("loop.late", late_ms=round(late_ms, 1), hint="all leases were extended by as much")
+            tell = self._log.warning if late_ms > _LATE_WORTH_TELLING_MS else self._log.debug
+            tell("loop.late", late_ms=round(late_ms, 1), hint="all leases were extended by as much")
 
     # --- proof of death -----------------------------------------------------------------------------------------------
 
@@ -349,7 +351,9 @@ class Broker:
         try:
             await self._store.commit(batch)
         except StoreRefusedError as refused:
-            self._log.error("commit.refused", reason=str(refused), events=len(batch.events))
+            # The registry should have seen what breaks an index of the store: that is a defect, and worth an alarm.
+            tell = self._log.critical if isinstance(refused, StoreInvariantError) else self._log.error
+            tell("commit.refused", reason=str(refused), events=len(batch.events))
             await self._start_again(ErrorCode.STORAGE_UNAVAILABLE, f"the store refused the change ({refused})")
             return True
         self._committed_ms = monotonic() * 1_000

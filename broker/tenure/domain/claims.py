@@ -46,7 +46,7 @@ def register(draft: Draft, presence: Presence, request: Register, limits: Regist
         LimitExceededError: The session, the resource, the broker or the metadata is full.
     """
     check_register(request)
-    resource_id = request.resource_id or request.service_name
+    resource_id = request.service_name if request.resource_id is None else request.resource_id
     number = draft.state.keys.get((request.service_name, request.instance_id, resource_id))
     if number is None:
         number = _join(draft, presence, request, resource_id, limits)

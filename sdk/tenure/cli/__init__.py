@@ -19,4 +19,4 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(78)
-    app()
+    app(prog_name="tenure")

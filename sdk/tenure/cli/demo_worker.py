@@ -18,6 +18,7 @@ import structlog
 from tenure.sdk import ServiceClient, Tenure
 
 _PAUSE_MS = 2
+_LEASE_MS = 10_000  # longer than a broker takes to start again, also on a busy machine
 
 
 async def _serve(endpoint: str, instance_id: str, ledger_path: str) -> None:
@@ -32,7 +33,7 @@ async def _serve(endpoint: str, instance_id: str, ledger_path: str) -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with ServiceClient(endpoint) as client:
+    async with ServiceClient(endpoint, lease_ms=_LEASE_MS) as client:
         await client.run_as_active("ledger-writer", write, instance_id=instance_id, resource_id="ledger")
 
 

@@ -83,9 +83,9 @@ def _sentence(event: AnyEvent) -> str:
             who = f"{event.service_name}/{event.instance_id}"
             return f"{event.resource_id}: {who} {old} → {new} ({event.reason}{epoch}{after})"
         case RegistrationUpdatedEvent():
-            return (
-                f"registration {event.registration_id} changed: priority {event.priority}, candidate {event.candidate}"
-            )
+            who = f"{event.service_name}/{event.instance_id}"
+            kind = "candidate" if event.candidate else "plain standby"
+            return f"{event.resource_id}: {who} asked again (priority {event.priority}, {kind})"
         case SessionOpenedEvent():
             return f"session {event.revision} opened by {event.client or 'a client'}, lease {event.lease_ms} ms"
         case SessionClosedEvent():

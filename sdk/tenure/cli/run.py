@@ -15,11 +15,11 @@ from typing import Annotated, Final
 import typer
 from msgspec import Struct
 
-from tenure.cli.exits import complain, run_async
+from tenure.cli.exits import REFUSED, complain, run_async
 from tenure.cli.health import Check, Health
 from tenure.cli.options import Endpoints
 from tenure.cli.supervisor import CommandStartError, Deadline, LeaseTooShortError, Outcome, StopCause, Supervisor
-from tenure.contract.errors import RoleLostError, TenureError
+from tenure.contract.errors import RoleConflictError, RoleLostError, TenureError
 from tenure.contract.limits import LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN
 from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
 from tenure.sdk import Registration, ServiceClient, Tenure
@@ -87,7 +87,8 @@ def run(  # (a flag each)
 
     CMD finds TENURE_EPOCH, TENURE_RESOURCE_ID, TENURE_SERVICE_NAME, TENURE_INSTANCE_ID and TENURE_ENDPOINT in its
     environment. If the role is lost it gets SIGTERM, and SIGKILL before the lease ends, and the instance stands by
-    again. If CMD ends by itself, its exit code is returned. Signals are forwarded to it.
+    again. If CMD ends by itself, what it has left running is ended too, and its exit code is returned: CMD must not
+    put itself into the background. Signals are forwarded to it.
 
     Exit code 69 if no broker answers at the start, 75 if the claim is refused, 126 or 127 if CMD cannot be run.
     """
@@ -156,6 +157,7 @@ class _Runner:
                     await asyncio.gather(watching, return_exceptions=True)
 
     async def _until_done(self) -> int:
+        plan = self._plan
         is_first = True
         while True:
             try:
@@ -170,6 +172,11 @@ class _Runner:
                     raise
                 complain(f"waiting for the broker: {away}")
                 await asyncio.sleep(_PAUSE_MS / 1_000)
+            except RoleConflictError as conflict:
+                holder = f"{conflict.holder.service_name}/{conflict.holder.instance_id}"
+                resource = plan.resource_id or plan.service_name
+                complain(f"{holder} is active for {resource!r}; leave --no-standby out to wait for the role")
+                return REFUSED
             except (RoleLostError, LeaseTooShortError):
                 continue
             except CommandStartError as error:

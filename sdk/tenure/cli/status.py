@@ -19,6 +19,7 @@ from tenure.contract.vocabulary import ServiceStatus
 from tenure.sdk import queries
 from tenure.sdk.reader import Reader
 
+_WIDE = 1_000  # columns, where nothing says how many there are
 _STATUS_STYLES = {
     ServiceStatus.HEALTHY: "green",
     ServiceStatus.DEGRADED: "yellow",
@@ -42,9 +43,9 @@ def status(
     if as_json:
         sys.stdout.write(to_json(views) + "\n")
     elif views:
-        Console().print(_table(views))
+        _show(_table(views))
     else:
-        Console(stderr=True).print(
+        Console(stderr=True, soft_wrap=True).print(
             "Nobody is registered yet. To stand by for a resource: tenure run --service NAME -- CMD"
         )
 
@@ -54,6 +55,14 @@ async def _read(endpoints: tuple[str, ...], service: str | None) -> list[Resourc
         if service is not None:
             return await queries.roles(reader, service)
         return await queries.resources(reader)
+
+
+def _show(table: Table) -> None:
+    """To a terminal as wide as that is; elsewhere one line a row, for grep and the like."""
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    with console.capture() as capture:
+        console.print(table)
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
 
 
 def _table(views: list[ResourceView]) -> Table:

@@ -88,6 +88,7 @@ class ServiceClient:
         self._exit_is_proof = exit_is_proof
         self._context: Context | None = None
         self._session: SessionConnection | None = None
+        self._opening = asyncio.Lock()
         _clients.add(self)
 
     # --- the session --------------------------------------------------------------------------------------------------
@@ -110,9 +111,13 @@ class ServiceClient:
             BrokerUnavailableError: No broker answered at any endpoint in time.
             RequestRefusedError: The broker refused the session.
         """
-        if self._session is not None and not self._session.has_ended:
-            return
-        await self.close()
+        async with self._opening:  # several scopes may find at once that the session has ended
+            if self._session is None or self._session.has_ended:
+                await self.close()
+                await self._begin_session()
+
+    async def _begin_session(self) -> None:
+        """Open a session in place of none; lets go of it again if that fails."""
         self._context = zmq.Context()
         self._session = SessionConnection(
             self._context,
@@ -361,7 +366,7 @@ class ServiceClient:
     ) -> Claim:
         return Claim(
             service_name=service_name,
-            instance_id=instance_id or default_instance_id(),
+            instance_id=default_instance_id() if instance_id is None else instance_id,
             resource_id=resource_id,
             priority=priority,
             metadata=dict(metadata or {}),
@@ -388,7 +393,7 @@ def registration_request(
     """
     return Register(
         service_name=service_name,
-        instance_id=instance_id or default_instance_id(),
+        instance_id=default_instance_id() if instance_id is None else instance_id,
         resource_id=resource_id,
         role=ServiceRole(role),
         on_conflict=OnConflict(on_conflict),

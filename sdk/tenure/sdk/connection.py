@@ -358,7 +358,8 @@ class SessionConnection:
                 with contextlib.suppress(TenureError):
                     await self._channel.request(Goodbye(), _GOODBYE_MS)
         finally:
-            self._channel.close(ClientClosedError("the client was closed while this request waited"))
+            closed = ClientClosedError("the client was closed while this request waited")
+            self._channel.close(self._core.error or closed)
 
     def disown(self) -> None:
         """This process is the child of a fork: nothing of the session is its own."""
@@ -401,4 +402,5 @@ class SessionConnection:
 
 def _key(named: Register | Registration) -> _Key:
     """What no two registrations share: service, instance and resource."""
-    return (named.service_name, named.instance_id, named.resource_id or named.service_name)
+    resource_id = named.service_name if named.resource_id is None else named.resource_id
+    return (named.service_name, named.instance_id, resource_id)

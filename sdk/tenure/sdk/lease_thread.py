@@ -69,8 +69,8 @@ class LeaseThread:
         """End the thread and its socket; waits for it, which takes less than a millisecond. Safe to repeat."""
         if self._is_stopping:
             return
-        self.wake()
-        self._is_stopping = True
+        self._is_stopping = True  # before the wake-up, or the thread could take that and wait again
+        os.eventfd_write(self._wake_fd, 1)
         if self._thread.is_alive():
             self._thread.join()
         os.close(self._wake_fd)

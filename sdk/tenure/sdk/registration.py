@@ -101,7 +101,8 @@ class Registration:
         """The error that says why the role (or the tenure with this epoch) is not held."""
         standing = self._held.standing
         why = standing.why or "its lease ran out before a heartbeat was answered"
-        return RoleLostError(self.resource_id, self.instance_id, epoch or standing.epoch, why)
+        left = epoch or standing.epoch or self._held.left_epoch
+        return RoleLostError(self.resource_id, self.instance_id, left, why)
 
     async def wait_active(self) -> Tenure:
         """Wait until the role is held.

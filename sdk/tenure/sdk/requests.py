@@ -18,10 +18,13 @@ from tenure.contract.errors import (
     BrokerUnavailableError,
     ErrorCode,
     ErrorInfo,
+    InvalidRequestError,
+    LimitExceededError,
     RequestTimeoutError,
     TenureError,
     refusal_from,
 )
+from tenure.contract.limits import FRAME_BYTES_MAX
 from tenure.contract.messages import BrokerMessage, ClientMessage, ErrorReply, Hello, Welcome
 
 ATTEMPT_MS: Final = 1_000
@@ -88,10 +91,16 @@ class RequestsCore:
         return not self._waiting
 
     def submit(self, message: ClientMessage, now_ms: float, timeout_ms: float) -> bytes:
-        """Take in a request; returns the id under which its outcome will come."""
+        """Take in a request; returns the id under which its outcome will come.
+
+        Raises:
+            InvalidRequestError: A value cannot be written down: a number beyond 64 bits, text that is no Unicode.
+            LimitExceededError: It is longer than a broker reads; sent, it would only cost the connection.
+        """
+        body = _encode(message)
         self._number += 1
         request_id = self._number.to_bytes(8)
-        self._waiting[request_id] = _Waiting(type(message).__name__, codec.encode(message), now_ms, timeout_ms)
+        self._waiting[request_id] = _Waiting(type(message).__name__, body, now_ms, timeout_ms)
         self._unsent[request_id] = None
         return request_id
 
@@ -239,3 +248,17 @@ class RequestsCore:
         self._unsent.pop(request_id, None)
         if waiting is not None and waiting.sent_at_ms is not None:
             self._in_flight -= 1
+
+
+def _encode(message: ClientMessage) -> bytes:
+    try:
+        body = codec.encode(message)
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise InvalidRequestError(f"{type(message).__name__} has a value that cannot be sent: {error}") from error
+    if len(body) > FRAME_BYTES_MAX:
+        raise LimitExceededError(
+            f"{type(message).__name__} has {len(body)} bytes; a broker reads {FRAME_BYTES_MAX} at most: shorten it "
+            "or split it",
+            limit=FRAME_BYTES_MAX,
+        )
+    return body

@@ -1,0 +1,49 @@
+"""Work that runs only while active: lost sessions, and requests that can never be sent."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tenure.sdk import InvalidRequestError, LimitExceededError, ServiceClient, Tenure
+from tenure.storage.memory import MemoryStore
+from tests.integration.brokers import LONG_LEASE_MS, BrokerHere, until
+
+
+async def test_every_scope_of_a_client_outlives_a_forgotten_session(broker: BrokerHere) -> None:
+    """A broker that knows nothing any more ends the session; each scope is active again in a new one."""
+    active: dict[str, list[Tenure]] = {name: [] for name in ("m0", "m1", "m2")}
+
+    async def work(tenure: Tenure) -> None:
+        active[tenure.resource_id].append(tenure)
+        await asyncio.Event().wait()
+
+    async with ServiceClient(broker.ipc, lease_ms=1_000) as client, asyncio.TaskGroup() as scopes:
+        tasks = [scopes.create_task(client.run_as_active(name, work)) for name in active]
+        await until(lambda: all(active.values()), "each scope is active")
+        await broker.restart(MemoryStore())
+        await until(lambda: all(len(tenures) > 1 for tenures in active.values()), "each scope is active again")
+        assert not any(tenures[0].is_active for tenures in active.values())
+        assert all(tenures[-1].is_active for tenures in active.values())
+        for task in tasks:
+            task.cancel()
+
+
+async def test_a_request_that_is_too_long_is_refused_before_it_is_sent(broker: BrokerHere) -> None:
+    """What a broker would not read costs neither the connection nor the requests beside it."""
+    async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS) as client:
+        with pytest.raises(LimitExceededError):
+            await client.register("big", metadata={"a": "x" * 2_000_000})
+        assert (await client.register("small")).registration_id > 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"priority": 2**70}, {"instance_id": "\ud800"}, {"instance_id": ""}, {"resource_id": ""}]
+)
+async def test_values_that_cannot_be_are_refused_as_such(broker: BrokerHere, wrong: dict[str, int | str]) -> None:
+    """Numbers beyond 64 bits, text that is no Unicode and empty ids are `invalid_request`; nothing is registered."""
+    async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS) as client:
+        with pytest.raises(InvalidRequestError):
+            await client.register("gw", **wrong)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        assert await client.services() == []
