@@ -1,0 +1,205 @@
+"""A broker whose store refuses, fails or is slow, who meets a defect, or who is told to stop: who is told what.
+
+The peers are sockets in threads of their own, so that each message is seen as it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tenure.contract import codec
+from tenure.contract.errors import ErrorCode
+from tenure.contract.limits import PROTOCOL_VERSION
+from tenure.contract.messages import (
+    BrokerMessage,
+    Closing,
+    ErrorReply,
+    Heartbeat,
+    HeartbeatAck,
+    Hello,
+    ListServices,
+    Register,
+    Registered,
+    ServicePage,
+    Welcome,
+)
+from tenure.contract.vocabulary import Channel, ServiceRole
+from tenure.domain.store import StoreFailedError
+from tenure.storage.memory import MemoryStore
+from tests.integration.brokers import PATIENCE_S, BrokerHere, until
+from tests.integration.raw_client import LONG_LEASE_MS, RawClient
+
+
+def claim(resource_id: str) -> Register:
+    """A claim of a resource's role."""
+    return Register(service_name="svc", instance_id="i", resource_id=resource_id, role=ServiceRole.ACTIVE)
+
+
+class Peer:
+    """A session on one connection."""
+
+    def __init__(self, client: RawClient) -> None:
+        self.client = client
+        self.session_id = secrets.token_hex(16)
+        self._connection = 0
+
+    async def hello(self, *, resume: bool) -> Welcome:
+        """Say hello, once more if need be."""
+        self._connection += 1
+        hello = Hello(
+            version=PROTOCOL_VERSION,
+            session_id=self.session_id,
+            resume=resume,
+            channel=Channel.CONTROL,
+            connection=self._connection,
+            lease_ms=LONG_LEASE_MS,
+        )
+        answer = await asyncio.to_thread(self.client.ask, hello)
+        assert isinstance(answer, Welcome), answer
+        return answer
+
+    def say(self, request_id: bytes, message: Register | ListServices | Heartbeat) -> None:
+        """Ask and do not wait."""
+        self.client.say(request_id, codec.encode(message))
+
+    async def hear(self) -> tuple[bytes, BrokerMessage]:
+        """What comes next."""
+        return await asyncio.to_thread(self.client.hear)
+
+
+@pytest.fixture
+async def peer(broker: BrokerHere) -> AsyncIterator[Peer]:
+    """A peer with a session."""
+    client = RawClient(broker.ipc)
+    try:
+        peer = Peer(client)
+        await peer.hello(resume=False)
+        yield peer
+    finally:
+        await asyncio.to_thread(client.close)
+
+
+def memory(broker: BrokerHere) -> MemoryStore:
+    """The broker's store, which fails when it is told to."""
+    assert isinstance(broker.store, MemoryStore)
+    return broker.store
+
+
+def code_of(answer: BrokerMessage) -> ErrorCode:
+    """The code of an error."""
+    assert isinstance(answer, ErrorReply), answer
+    return answer.error.code
+
+
+async def taken(broker: BrokerHere, decisions: int) -> None:
+    """Wait until so many claims were decided on and are not committed."""
+    await until(
+        lambda: broker.count("revision") - broker.count("committed_revision") == decisions, f"{decisions} are decided"
+    )
+
+
+async def test_a_refused_commit_is_told_and_the_broker_goes_on(broker: BrokerHere, peer: Peer) -> None:
+    """★ Disk full: `storage_unavailable`, nothing of it is there, and the session goes on after another hello."""
+    revision = broker.count("committed_revision")
+    memory(broker).refuse_next_commit()
+    peer.say(b"1", claim("a"))
+    request_id, answer = await peer.hear()
+    assert (request_id, code_of(answer)) == (b"1", ErrorCode.STORAGE_UNAVAILABLE)
+    assert broker.count("committed_revision") == broker.count("revision") == revision
+
+    peer.say(b"2", claim("a"))
+    assert code_of((await peer.hear())[1]) is ErrorCode.HELLO_REQUIRED
+    await peer.hello(resume=True)
+    peer.say(b"3", claim("a"))
+    _, registered = await peer.hear()
+    assert isinstance(registered, Registered)
+    assert registered.registration_id == revision + 1
+
+
+@pytest.mark.parametrize("applied", [True, False])
+async def test_an_unknown_outcome_ends_the_broker_and_the_next_start_decides(
+    broker: BrokerHere, peer: Peer, applied: bool
+) -> None:
+    """★ An I/O error at COMMIT: nobody is answered, the broker fails, and the same request after its start succeeds."""
+    memory(broker).fail_next_commit(applied=applied)
+    peer.say(b"1", claim("a"))
+    with pytest.raises(StoreFailedError):
+        await asyncio.wait_for(broker.running.wait(), PATIENCE_S)
+    await broker.restart(memory(broker).crash())
+    assert broker.count("registrations") == applied
+    welcome = await peer.hello(resume=True)
+    peer.say(b"2", claim("a"))
+    request_id, registered = await peer.hear()
+    assert isinstance(registered, Registered)  # the first answer there is: none came before it
+    assert request_id == b"2"
+    assert (registered.registration_id <= welcome.revision) == applied
+
+
+async def test_heartbeats_do_not_wait_for_a_commit_and_reads_do(broker: BrokerHere, peer: Peer) -> None:
+    """★ While the store is busy heartbeats are answered; what was computed from the change waits, in order."""
+    memory(broker).hold_commits()
+    peer.say(b"1", claim("a"))
+    await taken(broker, 1)
+    peer.say(b"2", ListServices())
+    peer.say(b"3", Heartbeat(sequence=1))
+    request_id, ack = await peer.hear()
+    assert request_id == b"3"
+    assert isinstance(ack, HeartbeatAck)
+    assert ack.confirmed == ()
+    memory(broker).release_commits()
+    (first, registered), (second, page) = await peer.hear(), await peer.hear()
+    assert (first, second) == (b"1", b"2")
+    assert isinstance(registered, Registered)
+    assert isinstance(page, ServicePage)
+    assert [instance.epoch for instance in page.instances] == [registered.epoch]
+
+
+async def test_a_defect_while_deciding_drops_what_is_not_stored(
+    broker: BrokerHere, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """★ A defect of the broker's own: nothing more is decided from that memory; who waits is told, and it goes on."""
+    memory(broker).hold_commits()
+    peer.say(b"1", claim("a"))
+    await taken(broker, 1)
+    peer.say(b"2", claim("b"))
+    await taken(broker, 2)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(broker.running._core.registry, "apply", fail)  # pyright: ignore[reportPrivateUsage]
+    peer.say(b"3", claim("c"))
+    await until(lambda: broker.running._has_fault, "the defect shows")  # pyright: ignore[reportPrivateUsage]
+    memory(broker).release_commits()
+    (first, registered), (second, refused) = await peer.hear(), await peer.hear()
+    assert (first, second) == (b"1", b"2")
+    assert isinstance(registered, Registered)
+    assert code_of(refused) is ErrorCode.INTERNAL_ERROR
+
+    await peer.hello(resume=True)
+    peer.say(b"4", claim("b"))
+    _, again = await peer.hear()
+    assert isinstance(again, Registered)
+    assert broker.count("registrations") == 2
+
+
+async def test_a_broker_that_stops_commits_what_it_took_and_says_that_it_leaves(broker: BrokerHere, peer: Peer) -> None:
+    """Stopping: sessions hear `closing`, later requests are refused, what was taken before is stored and answered."""
+    memory(broker).hold_commits()
+    peer.say(b"1", claim("a"))
+    await taken(broker, 1)
+    stopping = asyncio.create_task(broker.running.stop())
+    assert await peer.hear() == (b"", Closing())
+    peer.say(b"2", claim("b"))
+    request_id, refused = await peer.hear()
+    assert (request_id, code_of(refused)) == (b"2", ErrorCode.SHUTTING_DOWN)
+    memory(broker).release_commits()
+    request_id, registered = await peer.hear()
+    assert request_id == b"1"
+    assert isinstance(registered, Registered)
+    await stopping
+    assert [found.resource_id for found in (await broker.store.load()).registrations] == ["a"]
