@@ -125,6 +125,7 @@ class _Demo:
         kept = "kept its role" if again.epoch == active.epoch else f"lost it to {again.instance_id}"
         self._say("restart", f"the broker was away for {away_ms:.0f} ms; {active.instance_id} {kept}")
         self._measured.append(("the broker's restart", f"{active.instance_id} {kept}", away_ms))
+        await self._standing_by(reader, len(_INSTANCES) - 1)
 
     # --- processes ----------------------------------------------------------------------------------------------------
 

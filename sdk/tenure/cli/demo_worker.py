@@ -18,7 +18,7 @@ import structlog
 from tenure.sdk import ServiceClient, Tenure
 
 _PAUSE_MS = 2
-_LEASE_MS = 10_000  # longer than a broker takes to start again, also on a busy machine
+_LEASE_MS = 5_000  # longer than a broker takes to start again, also on a busy machine
 
 
 async def _serve(endpoint: str, instance_id: str, ledger_path: str) -> None:
