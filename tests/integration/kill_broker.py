@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from tenure.contract.codec import decode_event
 from tenure.contract.events import RegisteredEvent, RoleChangedEvent
+from tenure.contract.limits import heartbeat_interval_ms
 from tenure.contract.views import ServiceInstance
 from tenure.contract.vocabulary import ServiceRole
 from tenure.sdk import EventListener, ServiceClient, Tenure, queries
@@ -161,7 +162,10 @@ class KillBroker:
         await asyncio.gather(*(load.more(LINES_PER_ROUND) for load in self._loads))
         async with asyncio.timeout(PATIENCE_S):
             while tenure.is_active and tenure.remaining_ms < LEASE_MS * HOLDER_SHARE:
-                await tenure.registration.wait_changed()
+                # A renewal tells nobody: look again a few times for each heartbeat.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(heartbeat_interval_ms(LEASE_MS) / 1_000 / 8):
+                        await tenure.registration.wait_changed()
         left_ms, killed_at = tenure.remaining_ms, monotonic()
         self._broker.kill()
         await self._broker.wait()

@@ -139,18 +139,17 @@ async def test_a_failing_health_check_keeps_a_standby_from_being_promoted(
     socket_directory: Path, environ: dict[str, str]
 ) -> None:
     """Of two standbys the one whose check fails is passed over, although it has the higher priority."""
-    async with (
-        serving(socket_directory),
-        _running("a", environ) as first,
-        _running("sick", environ, "--priority", "9", "--check", "exit 1", "--check-interval-ms", "50") as sick,
-        _running("well", environ, "--check", "exit 0", "--check-interval-ms", "50") as well,
-    ):
-        await _epoch_of(first)
-        await sick.line("has failed 3 times")
-        await well.line("stands by")
-        await _until_healthy(environ, "well")
-        code, out = await output_of("resign", "acct", environ=environ)
-        assert (code, "well is active" in out) == (0, True), out
+    async with serving(socket_directory), _running("a", environ) as first:
+        await _epoch_of(first)  # before the others come, which would fill the first vacancy just as well
+        async with (
+            _running("sick", environ, "--priority", "9", "--check", "exit 1", "--check-interval-ms", "50") as sick,
+            _running("well", environ, "--check", "exit 0", "--check-interval-ms", "50") as well,
+        ):
+            await sick.line("has failed 3 times")
+            await well.line("stands by")
+            await _until_healthy(environ, "well")
+            code, out = await output_of("resign", "acct", environ=environ)
+            assert (code, "well is active" in out) == (0, True), out
 
 
 async def test_an_unhealthy_active_hands_over_to_a_healthy_standby(
