@@ -1,14 +1,23 @@
-"""`python -m bench`: one command per bench. Exit code 1 if `--check` finds a limit passed, 2 for a wrong argument."""
+"""`python -m bench`: one command per bench.
+
+Exit code 1 if `--check` finds a limit passed, 2 for a wrong argument, 70 if nothing could be measured.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+from typing import Final
 
 import structlog
 import typer
 
 from bench.latency import latency
+from bench.processes import ProcessFailedError
+from tenure.contract.errors import TenureError
+
+EXIT_FAILED: Final = 70
+"""EX_SOFTWARE: nothing could be measured."""
 
 app = typer.Typer(
     name="bench",
@@ -30,5 +39,15 @@ def measure() -> None:
 
 app.command()(latency)
 
+
+def main() -> None:
+    """Run the bench that was asked for; what users may meet becomes one line."""
+    try:
+        app(prog_name="python -m bench")
+    except (ProcessFailedError, TenureError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
+
+
 if __name__ == "__main__":
-    app(prog_name="python -m bench")
+    main()

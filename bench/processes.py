@@ -67,10 +67,13 @@ def _listening(command: Sequence[str]) -> Generator[tuple[subprocess.Popen[str],
 
 
 def _endpoint(output: IO[str], command: Sequence[str]) -> str:
-    """The first endpoint in the first line of a process's output."""
     readable, _, _ = select.select([output], [], [], _START_S)
-    words = output.readline().split() if readable else []
-    endpoint = next((word for word in words if "://" in word), None)
+    endpoint = first_endpoint(output.readline()) if readable else None
     if endpoint is None:
         raise ProcessFailedError(f"{' '.join(command)} did not say where it listens; its messages say why")
     return endpoint
+
+
+def first_endpoint(line: str) -> str | None:
+    """The first endpoint in a line of a process's output; None if there is none."""
+    return next((word for word in line.split() if "://" in word), None)
