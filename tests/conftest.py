@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
+import structlog
 from hypothesis import settings
 
 # Configuration comes from TENURE_* too, and whoever develops Tenure may well have a broker of their own configured.
@@ -15,3 +18,10 @@ for name in [name for name in os.environ if name.startswith("TENURE_")]:
 settings.register_profile("tenure", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, print_blob=True)
 settings.load_profile("tenure")
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """What a test sets up for logging ends with it: the stream it writes to may be closed by then."""
+    yield
+    structlog.reset_defaults()

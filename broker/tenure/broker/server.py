@@ -281,6 +281,18 @@ class Broker:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        """Look at the leases, and come back whatever happens: a broker that stopped looking would never fail over."""
+        try:
+            self._look_at_leases()
+        finally:
+            next_expiry_ms = self._core.registry.next_expiry_ms
+            wait_ms: float = _TICK_MS
+            if next_expiry_ms is not None:
+                wait_ms = max(_TICK_MS_MIN, min(_TICK_MS, next_expiry_ms - self._clock.now_ms()))
+            self._planned_ms = monotonic() * 1_000 + wait_ms
+            self._timer = self._loop.call_later(wait_ms / 1_000, self._tick)
+
+    def _look_at_leases(self) -> None:
         self._note_lateness()
         if not self._has_fault:
             for router in self._routers:
@@ -291,12 +303,6 @@ class Broker:
         self._is_idle = not self._core.has_work and monotonic() * 1_000 - self._committed_ms > _QUIET_MS
         if self._is_idle:
             self._work.set()
-        next_expiry_ms = self._core.registry.next_expiry_ms
-        wait_ms: float = _TICK_MS
-        if next_expiry_ms is not None:
-            wait_ms = max(_TICK_MS_MIN, min(_TICK_MS, next_expiry_ms - self._clock.now_ms()))
-        self._planned_ms = monotonic() * 1_000 + wait_ms
-        self._timer = self._loop.call_later(wait_ms / 1_000, self._tick)
 
     def _note_lateness(self) -> None:
         """Extend all leases by how much later than planned the loop woke: its stall was nobody's silence."""
