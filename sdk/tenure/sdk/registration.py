@@ -37,7 +37,8 @@ class Registration:
         self.resource_id = resource_id
         self._owner = owner
         self._held = held
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None
+        """Made for the first who waits: a client may hold thousands of registrations that nobody waits for."""
 
     def __repr__(self) -> str:
         return (
@@ -112,18 +113,17 @@ class Registration:
             SessionExpiredError: It cannot come any more: the broker has ended the session.
         """
         while True:
-            self._changed.clear()
+            changed = self._watch()
             standing = self._held.standing
             if standing.is_active(read_clocks()):
                 return Tenure(self, standing.epoch)
             if standing.is_ended:
                 raise self._owner.error or self.role_lost()
-            await self._changed.wait()
+            await changed.wait()
 
     async def wait_changed(self) -> None:
         """Wait until anything about its role changes."""
-        self._changed.clear()
-        await self._changed.wait()
+        await self._watch().wait()
 
     async def resign(self) -> None:
         """Give the role up and stand by; somebody else may be promoted. Does nothing if the role is not held.
@@ -144,9 +144,17 @@ class Registration:
         """
         await self._owner.deregister(self)
 
+    def _watch(self) -> asyncio.Event:
+        """What is set at the next change."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        self._changed.clear()
+        return self._changed
+
     def notify(self) -> None:
         """Wake whoever waits for a change; called on the event loop by the client."""
-        self._changed.set()
+        if self._changed is not None:
+            self._changed.set()
 
     def disown(self) -> None:
         """Let nothing be active any more; called in the child of a fork."""

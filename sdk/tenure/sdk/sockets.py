@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from itertools import count
 
 import zmq
@@ -73,8 +72,10 @@ def receive_waiting(socket: Socket) -> list[tuple[bytes, BrokerMessage]]:
         except zmq.Again:
             break
         if len(frames) == 2:
-            with contextlib.suppress(ProtocolError):
+            try:
                 received.append((frames[0], codec.decode_broker(frames[1])))
+            except ProtocolError:
+                continue
     return received
 
 
