@@ -8,15 +8,19 @@ from tenure.contract.errors import InvalidRequestError, NotFoundError
 from tenure.contract.limits import PAGE_ITEMS_MAX, STANDBYS_LISTED_MAX
 from tenure.contract.messages import (
     GetResource,
+    Hello,
     ListPresence,
     ListRoles,
     ListServices,
     PresencePage,
     Register,
     RolePage,
+    ServicePage,
 )
 from tenure.contract.views import Presence, ServiceInstance
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
+from tenure.domain.records import Instant, StoredState
+from tenure.domain.registry import Origin, Registry
 from tests.unit.scene import HISTORY, Client, Scene
 
 
@@ -321,3 +325,24 @@ def test_reads_change_nothing() -> None:
         assert scene.last.changes == ()
 
     assert len(scene.events) == before
+
+
+def test_a_page_of_instances_with_much_metadata_is_shorter() -> None:
+    """A page carries so much metadata and no more; the walk through the pages still meets every instance once."""
+    stored = StoredState(history_id="h", revision=0, sessions=(), registrations=(), tenures=())
+    registry = Registry(stored, Instant(0, 0))
+    registry.apply(Hello(version=1, session_id="s" * 16), Origin(), Instant(0, 0))
+    for number in range(40):
+        much = {str(part): "x" * 1_000 for part in range(4)}
+        registry.apply(
+            Register(service_name="s", instance_id=str(number), metadata=much), Origin(session=1), Instant(0, 0)
+        )
+    met: list[str] = []
+    after: int | None = 0
+    while after is not None:
+        page = registry.apply(ListServices(after=after), Origin(), Instant(0, 0)).reply
+        assert isinstance(page, ServicePage)
+        assert 1 <= len(page.instances) <= 16
+        met += [instance.instance_id for instance in page.instances]
+        after = page.next_after
+    assert met == [str(number) for number in range(40)]

@@ -6,6 +6,8 @@ carries its own revision, and the stream from the first page's revision on makes
 
 from __future__ import annotations
 
+from typing import Final
+
 from tenure.contract.errors import InvalidRequestError, NotFoundError
 from tenure.contract.limits import PAGE_ITEMS_MAX, STANDBYS_LISTED_MAX
 from tenure.contract.messages import (
@@ -23,6 +25,8 @@ from tenure.contract.views import ResourceView, ServiceInstance
 from tenure.domain.records import Registration
 from tenure.domain.state import State
 from tenure.domain.succession import succession
+
+_PAGE_METADATA_BYTES_MAX: Final = 65_536  # 16 registrations with all they may carry, or 1,000 with a little each
 
 
 def instance_view(state: State, registration: Registration, now_ms: float) -> ServiceInstance:
@@ -84,13 +88,24 @@ def list_services(state: State, request: ListServices, history_id: str, revision
         InvalidRequestError: The limit is out of its range.
     """
     limit = _checked(request.limit)
-    numbers = _matching(state, request, limit)
+    matching = _matching(state, request, limit)
+    numbers = matching[: _fitting(state, matching)]
     return ServicePage(
         history_id=history_id,
         revision=revision,
         instances=tuple(instance_view(state, state.registrations[number], now_ms) for number in numbers),
-        next_after=numbers[-1] if len(numbers) == limit else None,
+        next_after=numbers[-1] if len(numbers) == limit or len(numbers) < len(matching) else None,
     )
+
+
+def _fitting(state: State, numbers: list[int]) -> int:
+    """How many of these go into one page, at least one: what a reader does not take waits in the broker's memory."""
+    left = _PAGE_METADATA_BYTES_MAX
+    for count, number in enumerate(numbers):
+        left -= sum(len(key) + len(value) for key, value in state.registrations[number].metadata.items())
+        if left < 0:
+            return max(1, count)
+    return len(numbers)
 
 
 def _matching(state: State, request: ListServices, limit: int) -> list[int]:
