@@ -26,13 +26,16 @@ from tenure.contract.events import (
 )
 from tenure.contract.messages import (
     BrokerMessage,
+    CancelSwitchover,
     ClientMessage,
     Closing,
     Deregister,
     Deregistered,
+    Entered,
     ErrorReply,
     EventPage,
     Events,
+    ExpireSession,
     Farewell,
     GetResource,
     GivenUp,
@@ -53,20 +56,23 @@ from tenure.contract.messages import (
     RegisteredMany,
     RegisterMany,
     RegisterResult,
-    RequestResignation,
     Resign,
-    ResignationRequested,
     Resigned,
     Resource,
     RolePage,
     RoleStatement,
     RoleStatements,
     ServicePage,
+    SessionEnded,
     StepDown,
     StreamMessage,
+    Switchover,
+    SwitchoverCancelled,
+    SwitchoverStarted,
     Welcome,
 )
-from tenure.contract.views import Holder, Presence, ResourceView, ServiceInstance
+from tenure.contract.views import Holder, Move, Presence, ResourceView, ServiceInstance
+from tenure.contract.views import Switchover as SwitchoverView
 from tenure.contract.vocabulary import ChangeReason, Channel, OnConflict, ServiceRole, ServiceStatus
 
 HISTORY: Final = "01989d1a7c3e4f0b8a52c6d7e8f90a1b"
@@ -105,11 +111,15 @@ REGISTER_FULL: Final = Register(
     role=ServiceRole.ACTIVE,
     on_conflict=OnConflict.STANDBY,
     priority=-5,
+    hold_limit_ms=30_000,
     metadata={"host": "müller-1", "zone": ""},
 )
 REGISTER_SHORT: Final = Register(service_name="order-gateway", instance_id="gw-2")
 
-STATEMENT_FULL: Final = RoleStatement(registration_id=7, role=ServiceRole.ACTIVE, epoch=42, revision=42)
+STATEMENT_FULL: Final = RoleStatement(
+    registration_id=7, role=ServiceRole.ACTIVE, epoch=42, revision=42, hold_limit_ms=30_000
+)
+STEP_DOWN: Final = StepDown(registration_id=7, epoch=42, drain_ms=5_000)
 STATEMENT_GONE: Final = RoleStatement(registration_id=7, role=None, revision=300)
 
 ERROR_FULL: Final = ErrorInfo(
@@ -142,6 +152,9 @@ INSTANCE_FULL: Final = ServiceInstance(
     reported_status=ServiceStatus.DEGRADED,
     lease_ms=2_000,
     lease_left_ms=612,
+    hold_limit_ms=30_000,
+    loop_lag_ms=3,
+    margin_ms=1_597,
 )
 INSTANCE_SHORT: Final = ServiceInstance(
     registration_id=200,
@@ -159,12 +172,46 @@ INSTANCE_SHORT: Final = ServiceInstance(
     lease_left_ms=2_000,
 )
 RESOURCE_FULL: Final = ResourceView(
-    resource_id="account-42", last_epoch=42, active=INSTANCE_FULL, standbys=(INSTANCE_SHORT,), standby_count=101
+    resource_id="account-42",
+    last_epoch=42,
+    active=INSTANCE_FULL,
+    standbys=(INSTANCE_SHORT,),
+    standby_count=101,
+    switchover=SwitchoverView(
+        epoch=42,
+        asked_ms=AT_MS,
+        drain_left_ms=4_100,
+        to_registration_id=200,
+        to_instance_id="gw-3",
+        by="ada (uid:1000)",
+    ),
+)
+MOVE_FULL: Final = Move(
+    old_epoch=41,
+    old_instance_id="gw-1",
+    end_reason=ChangeReason.SWITCHOVER,
+    lease_ms=2_000,
+    last_heard_ms=AT_MS - 120,
+    asked_ms=AT_MS - 300,
+    ended_ms=AT_MS,
+    new_epoch=42,
+    new_instance_id="gw-2",
+    promoted_ms=AT_MS,
+    committed_ms=AT_MS + 1,
+    entered_ms=AT_MS + 2,
+)
+MOVE_SHORT: Final = Move(
+    old_epoch=40,
+    old_instance_id="gw-1",
+    end_reason=ChangeReason.EXPIRED,
+    lease_ms=2_000,
+    last_heard_ms=AT_MS - 2_000,
+    ended_ms=AT_MS,
 )
 RESOURCE_VACANT: Final = ResourceView(resource_id="account-43", last_epoch=0, active=None, standbys=(), standby_count=0)
 
 REGISTERED_FULL: Final = Registered(
-    registration_id=42, resource_id="account-42", role=ServiceRole.ACTIVE, epoch=42, revision=42
+    registration_id=42, resource_id="account-42", role=ServiceRole.ACTIVE, epoch=42, revision=42, hold_limit_ms=30_000
 )
 REGISTERED_SHORT: Final = Registered(
     registration_id=42, resource_id="account-42", role=ServiceRole.STANDBY, revision=42
@@ -183,6 +230,8 @@ ROLE_CHANGED_FULL: Final = RoleChangedEvent(
     reason=ChangeReason.RESIGNED,
     previous_holder=PreviousHolder(service_name="order-gateway", instance_id="gw-1", epoch=41),
     declined_epoch=42,
+    silent_ms=120,
+    by="ada (uid:1000)",
 )
 REGISTERED_EVENT_FULL: Final = RegisteredEvent(
     revision=42,
@@ -197,15 +246,20 @@ REGISTERED_EVENT_FULL: Final = RegisteredEvent(
     reason=ChangeReason.REGISTERED,
     previous_holder=PreviousHolder(service_name="order-gateway", instance_id="gw-1", epoch=41),
     declined_epoch=40,
+    silent_ms=120,
+    by="ada (uid:1000)",
     session=6,
     lease_ms=2_000,
     status=ServiceStatus.STARTING,
     priority=-5,
     candidate=True,
+    hold_limit_ms=30_000,
     last_epoch=41,
     metadata={"host": "müller-1"},
 )
-SESSION_CLOSED: Final = SessionClosedEvent(revision=45, at_ms=AT_MS, session=6, reason=ChangeReason.DIED)
+SESSION_CLOSED: Final = SessionClosedEvent(
+    revision=45, at_ms=AT_MS, session=6, reason=ChangeReason.CONFIRMED_DEAD, by="ada (uid:1000)"
+)
 
 CLIENT: Final = (
     Example(
@@ -234,6 +288,9 @@ CLIENT: Final = (
             applied_revision=255,
             last_revision=256,
             given_up=(GivenUp(epoch=42, declined=True), GivenUp(epoch=57)),
+            entered=(Entered(epoch=300, ago_ms=2),),
+            loop_lag_ms=3,
+            margin_ms=1_597,
         ),
     ),
     Example("client", "short", Heartbeat(sequence=1)),
@@ -243,7 +300,17 @@ CLIENT: Final = (
     Example("client", "full", Resign(registration_id=7, epoch=42)),
     Example("client", "full", Deregister(registration_id=7, epoch=42)),
     Example("client", "short", Deregister(registration_id=7)),
-    Example("client", "full", RequestResignation(resource_id="account-42", epoch=42)),
+    Example(
+        "client",
+        "full",
+        Switchover(
+            resource_id="account-42", epoch=42, to_registration_id=200, drain_ms=5_000, even_if_vacant=True, by="ada"
+        ),
+    ),
+    Example("client", "short", Switchover(resource_id="account-42", epoch=42)),
+    Example("client", "full", CancelSwitchover(resource_id="account-42", epoch=42)),
+    Example("client", "full", ExpireSession(session=6, by="ada")),
+    Example("client", "short", ExpireSession(session=6)),
     Example("client", "full", Goodbye()),
     Example(
         "client",
@@ -286,6 +353,7 @@ BROKER: Final = (
             confirmed=(42, 300),
             given_up=(41,),
             statements=(STATEMENT_FULL, STATEMENT_GONE),
+            asked=(STEP_DOWN,),
         ),
     ),
     Example("broker", "short", HeartbeatAck(session=6, sequence=1, revision=6)),
@@ -303,8 +371,11 @@ BROKER: Final = (
         "broker", "full", Resigned(statement=RoleStatement(registration_id=7, role=ServiceRole.STANDBY, revision=44))
     ),
     Example("broker", "full", Deregistered(statement=STATEMENT_GONE)),
-    Example("broker", "full", ResignationRequested(registration_id=7)),
-    Example("broker", "full", StepDown(registration_id=7, epoch=42)),
+    Example("broker", "full", SwitchoverStarted(registration_id=7, epoch=42)),
+    Example("broker", "full", SwitchoverCancelled(epoch=42)),
+    Example("broker", "full", SessionEnded(session=6, registration_count=3)),
+    Example("broker", "full", StepDown(registration_id=7, epoch=42, drain_ms=5_000, withdrawn=True)),
+    Example("broker", "short", StepDown(registration_id=7, epoch=42)),
     Example("broker", "full", Farewell()),
     Example(
         "broker",
@@ -314,13 +385,14 @@ BROKER: Final = (
     Example("broker", "short", ServicePage(history_id=HISTORY, revision=0, instances=())),
     Example("broker", "full", RolePage(revision=300, resources=(RESOURCE_FULL, RESOURCE_VACANT), next_after=200)),
     Example("broker", "short", RolePage(revision=0, resources=())),
-    Example("broker", "full", Resource(revision=300, resource=RESOURCE_FULL)),
+    Example("broker", "full", Resource(revision=300, resource=RESOURCE_FULL, moves=(MOVE_SHORT, MOVE_FULL))),
+    Example("broker", "short", Resource(revision=300, resource=RESOURCE_VACANT)),
     Example(
         "broker",
         "full",
         PresencePage(
             presence=(
-                Presence(session=6, status=ServiceStatus.HEALTHY, lease_left_ms=1_999),
+                Presence(session=6, status=ServiceStatus.HEALTHY, lease_left_ms=1_999, loop_lag_ms=3, margin_ms=1_597),
                 Presence(session=199, status=ServiceStatus.STARTING, lease_left_ms=0),
             ),
             next_after=199,
@@ -385,6 +457,8 @@ EVENT: Final = (
             reason=ChangeReason.GOODBYE,
             previous_holder=PreviousHolder(service_name="order-gateway", instance_id="gw-1", epoch=41),
             declined_epoch=40,
+            silent_ms=120,
+            by="ada (uid:1000)",
         ),
     ),
     Example(
@@ -413,6 +487,7 @@ EVENT: Final = (
             priority=-5,
             candidate=True,
             declined_epoch=40,
+            hold_limit_ms=30_000,
             metadata={"host": "müller-1"},
         ),
     ),
@@ -431,6 +506,7 @@ EVENT: Final = (
     Example("event", "full", SessionOpenedEvent(revision=6, at_ms=AT_MS, lease_ms=2_000, client="tenure-python/0.1.0")),
     Example("event", "short", SessionOpenedEvent(revision=6, at_ms=AT_MS, lease_ms=2_000)),
     Example("event", "full", SESSION_CLOSED),
+    Example("event", "short", SessionClosedEvent(revision=45, at_ms=AT_MS, session=6, reason=ChangeReason.DIED)),
     Example(
         "event",
         "full",

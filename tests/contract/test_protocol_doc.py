@@ -16,8 +16,8 @@ from tenure.contract import limits
 from tenure.contract.errors import ErrorCode, ErrorInfo
 from tenure.contract.events import AnyEvent, Event, PreviousHolder, RoleChangedEvent
 from tenure.contract.limits import PROTOCOL_VERSION
-from tenure.contract.messages import GivenUp, Message, ProcessIdentity, RegisterResult, RoleStatement
-from tenure.contract.views import Holder, Presence, ResourceView, ServiceInstance
+from tenure.contract.messages import Entered, GivenUp, Message, ProcessIdentity, RegisterResult, RoleStatement
+from tenure.contract.views import Holder, Move, Presence, ResourceView, ServiceInstance, Switchover
 from tenure.contract.vocabulary import ChangeReason, Channel, OnConflict, ServiceRole, ServiceStatus
 from tests.contract.examples import kinds
 
@@ -34,6 +34,7 @@ WORDS: dict[type[StrEnum], str] = {
 TYPES: tuple[type[Struct], ...] = (
     ProcessIdentity,
     GivenUp,
+    Entered,
     RoleStatement,
     RegisterResult,
     ErrorInfo,
@@ -41,6 +42,8 @@ TYPES: tuple[type[Struct], ...] = (
     PreviousHolder,
     ServiceInstance,
     ResourceView,
+    Switchover,
+    Move,
     Presence,
 )
 MESSAGES = tuple(kind for direction in ("client", "broker", "stream") for kind in kinds(direction))

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tenure.contract.messages import RequestResignation, ResignationRequested
+from tenure.contract.messages import Switchover, SwitchoverStarted
 from tenure.sdk import (
     ClientClosedError,
     DuplicateInstanceError,
@@ -187,8 +187,8 @@ async def test_whoever_is_asked_to_resign_does(broker: BrokerHere) -> None:
         a = await claim(first, "a")
         b = await second.register("gw", instance_id="b", resource_id="acct")
 
-        request = RequestResignation(resource_id="acct", epoch=a.epoch)
-        await reader.request(request, ResignationRequested)
+        request = Switchover(resource_id="acct", epoch=a.epoch)
+        await reader.request(request, SwitchoverStarted)
 
         await asyncio.wait_for(b.wait_active(), PATIENCE_S)
         assert not a.is_active

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec import structs
+
 from tenure.contract.errors import refusal_from
 from tenure.contract.events import AnyEvent
 from tenure.contract.limits import PROTOCOL_VERSION
@@ -17,6 +19,7 @@ from tenure.contract.messages import (
     ClientMessage,
     Deregister,
     Deregistered,
+    Entered,
     ErrorReply,
     Farewell,
     GetResource,
@@ -25,7 +28,9 @@ from tenure.contract.messages import (
     Heartbeat,
     HeartbeatAck,
     Hello,
+    ListPresence,
     ListServices,
+    PresencePage,
     Register,
     Registered,
     RegisteredMany,
@@ -36,7 +41,7 @@ from tenure.contract.messages import (
     ServicePage,
     Welcome,
 )
-from tenure.contract.views import ResourceView
+from tenure.contract.views import Move, Presence, ResourceView
 from tenure.contract.vocabulary import ChangeReason, OnConflict, ServiceRole, ServiceStatus
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.records import (
@@ -112,6 +117,7 @@ class Scene:
         self.decisions: list[Decision] = []
         """Everything decided since the scene began, refusals and reads included."""
         self._uncommitted: list[Change] = []
+        self._uncommitted_events: list[AnyEvent] = []
 
     @property
     def now(self) -> Instant:
@@ -172,11 +178,14 @@ class Scene:
         """Make durable what was decided so far."""
         self.ledger.take(self._uncommitted, self.registry.revision)
         self._uncommitted.clear()
-        self.registry.committed_revision = self.registry.revision
+        if self._uncommitted_events:
+            self.registry.committed(self._uncommitted_events, self.now.unix_ms)
+            self._uncommitted_events.clear()
 
     def restart(self) -> None:
         """A new broker loads what was committed; what was not is lost."""
         self._uncommitted.clear()
+        self._uncommitted_events.clear()
         self.registry = Registry(self.ledger.stored(), self.now, self.limits)
 
     def resource(self, resource_id: str) -> ResourceView:
@@ -184,6 +193,18 @@ class Scene:
         reply = self.ask(GetResource(resource_id=resource_id))
         assert isinstance(reply, Resource)
         return reply.resource
+
+    def moves(self, resource_id: str) -> tuple[Move, ...]:
+        """How the role of a resource has moved."""
+        reply = self.ask(GetResource(resource_id=resource_id))
+        assert isinstance(reply, Resource)
+        return reply.moves
+
+    def presence(self) -> tuple[Presence, ...]:
+        """How all sessions are doing."""
+        reply = self.ask(ListPresence())
+        assert isinstance(reply, PresencePage)
+        return reply.presence
 
     def who(self, resource_id: str) -> str:
         """Who is active and who stands by, in succession order: `a | b c`; `-` for a vacancy."""
@@ -200,6 +221,7 @@ class Scene:
     def _note(self, decision: Decision) -> Decision:
         self.decisions.append(decision)
         self._uncommitted.extend(decision.changes)
+        self._uncommitted_events.extend(decision.events)
         if self.is_committing:
             self.commit()
         return decision
@@ -251,6 +273,9 @@ class Client:
         status: ServiceStatus = ServiceStatus.HEALTHY,
         *given_up: GivenUp,
         last_revision: int = 0,
+        entered: tuple[Entered, ...] = (),
+        loop_lag_ms: int | None = None,
+        margin_ms: int | None = None,
     ) -> HeartbeatAck:
         """Send a heartbeat and apply the answer's statements."""
         self.status = status
@@ -262,6 +287,9 @@ class Client:
                 applied_revision=self.applied_revision,
                 last_revision=last_revision,
                 given_up=given_up,
+                entered=entered,
+                loop_lag_ms=loop_lag_ms,
+                margin_ms=margin_ms,
             )
         )
         assert isinstance(reply, HeartbeatAck)
@@ -275,9 +303,12 @@ class Client:
         assert isinstance(reply, Registered)
         return reply
 
-    def claim(self, resource_id: str, *, instance_id: str | None = None, priority: int = 0) -> Registered:
+    def claim(
+        self, resource_id: str, *, instance_id: str | None = None, priority: int = 0, hold_limit_ms: int = 0
+    ) -> Registered:
         """Insist on the role: `role_conflict` if somebody has it."""
-        return self.register(self._request(resource_id, instance_id, priority, ServiceRole.ACTIVE, OnConflict.REJECT))
+        request = self._request(resource_id, instance_id, priority, ServiceRole.ACTIVE, OnConflict.REJECT)
+        return self.register(structs.replace(request, hold_limit_ms=hold_limit_ms))
 
     def compete(self, resource_id: str, *, instance_id: str | None = None, priority: int = 0) -> Registered:
         """Ask for the role, and be a candidate if it is taken."""

@@ -17,12 +17,12 @@ from tenure.contract.messages import (
     Hello,
     Registered,
     RegisterMany,
-    RequestResignation,
     Resign,
-    ResignationRequested,
     Resource,
     RoleStatements,
     StepDown,
+    Switchover,
+    SwitchoverStarted,
     Welcome,
 )
 from tenure.contract.vocabulary import ChangeReason, Channel, ServiceRole
@@ -286,22 +286,23 @@ def test_a_promotion_of_a_session_without_a_control_channel_waits_for_its_heartb
     assert [one.role for one in stage.beat("b", 2).statements] == [ServiceRole.ACTIVE]
 
 
-def test_a_holder_is_asked_to_resign_at_once() -> None:
-    """Being asked changes nothing, so it waits for no commit; anybody may ask, with a session or without."""
+def test_a_holder_is_asked_to_step_down_at_once() -> None:
+    """Being asked changes nothing durable, so it waits for no commit; anybody may ask, with a session or without."""
     stage = CoreStage()
     stage.open("a")
     held = stage.claim("a")
     stage.says("reader", Hello(version=PROTOCOL_VERSION))
     stage.commit()
+    request = Switchover(resource_id="r", epoch=held.epoch, even_if_vacant=True)
 
-    stage.says("reader", RequestResignation(resource_id="r", epoch=held.epoch))
+    stage.says("reader", request)
 
     asked, answer = stage.sent()
     assert asked == Said("a/control", b"", StepDown(registration_id=held.registration_id, epoch=held.epoch))
-    assert isinstance(answer.message, ResignationRequested)
+    assert isinstance(answer.message, SwitchoverStarted)
     stage.core.connections.forget(stage.core.connections.controls()[0].route)
-    stage.says("reader", RequestResignation(resource_id="r", epoch=held.epoch))
-    assert [type(one.message) for one in stage.sent()] == [ResignationRequested]
+    stage.says("reader", request)
+    assert [type(one.message) for one in stage.sent()] == [SwitchoverStarted]
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tenure.contract.errors import InvalidRequestError, NotActiveError, NotFoundError
+from tenure.contract.errors import NotActiveError, NotFoundError
 from tenure.contract.events import DeregisteredEvent, RoleChangedEvent, SessionClosedEvent
 from tenure.contract.messages import (
     Deregistered,
-    RequestResignation,
-    ResignationRequested,
     Resigned,
     RoleStatement,
-    StepDown,
 )
 from tenure.contract.vocabulary import ChangeReason, ServiceRole
 from tenure.domain.limits import RegistryLimits
@@ -201,53 +198,6 @@ def test_deregister_after_the_tenure_has_ended() -> None:
     a.deregister(held)
 
     assert scene.who("r") == "b |"
-
-
-def test_asking_the_active_to_resign() -> None:
-    """Anybody may ask for the end of a tenure: its holder is told, and nothing changes until it resigns."""
-    scene = Scene()
-    a, b = scene.client("a"), scene.client("b")
-    held = a.claim("r")
-    b.stand_by("r")
-
-    reply = scene.ask(RequestResignation(resource_id="r", epoch=held.epoch))
-
-    assert reply == ResignationRequested(registration_id=held.registration_id)
-    step_down = StepDown(registration_id=held.registration_id, epoch=held.epoch)
-    assert scene.last.step_downs == ((a.session, step_down),)
-    assert (scene.last.changes, scene.last.events) == ((), ())
-    assert scene.who("r") == "a | b"
-
-
-def test_asking_for_the_end_of_a_tenure_that_is_over() -> None:
-    """★ The request names the tenure it means: one that is over is `not_active`, and nobody is asked."""
-    scene = Scene()
-    a, b = scene.client("a"), scene.client("b")
-    held = a.claim("r")
-    b.stand_by("r")
-    a.resign(held)
-
-    with pytest.raises(NotActiveError):
-        scene.ask(RequestResignation(resource_id="r", epoch=held.epoch))
-
-    assert scene.last.step_downs == ()
-
-
-def test_asking_nobody_to_resign() -> None:
-    """A vacancy has nobody to ask, an abandoned or unknown resource is not found, an impossible name is refused."""
-    scene = Scene()
-    a = scene.client("a")
-    a.stand_by("vacant")
-    a.deregister(a.claim("abandoned"))
-
-    for resource_id, kind in (
-        ("vacant", NotActiveError),
-        ("abandoned", NotFoundError),
-        ("unknown", NotFoundError),
-        ("x" * 256, InvalidRequestError),
-    ):
-        with pytest.raises(kind):
-            scene.ask(RequestResignation(resource_id=resource_id, epoch=1))
 
 
 def test_goodbye_hands_over_all_roles() -> None:

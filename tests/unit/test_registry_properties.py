@@ -23,8 +23,10 @@ from tenure.contract.events import (
 )
 from tenure.contract.limits import CLOCK_DRIFT_PPM
 from tenure.contract.messages import (
+    CancelSwitchover,
     ClientMessage,
     Deregister,
+    ExpireSession,
     GetResource,
     GivenUp,
     ListPresence,
@@ -32,8 +34,8 @@ from tenure.contract.messages import (
     ListServices,
     Register,
     RegisterMany,
-    RequestResignation,
     Resign,
+    Switchover,
 )
 from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
 from tenure.domain.limits import RegistryLimits
@@ -60,7 +62,6 @@ questions = st.sampled_from(
         *[GetResource(resource_id=resource_id) for resource_id in RESOURCES],
         ListRoles(service_name="svc", limit=1),
         ListPresence(limit=1),
-        *[RequestResignation(resource_id="r1", epoch=epoch) for epoch in range(9)],
     ]
 )
 registers = st.builds(
@@ -71,6 +72,7 @@ registers = st.builds(
     role=st.sampled_from(ServiceRole),
     on_conflict=st.sampled_from(OnConflict),
     priority=st.sampled_from((0, 0, 0, 1, 1, 2, 10**9)),
+    hold_limit_ms=st.sampled_from((0, 0, 0, 1_500, 3_000)),
 )
 statuses = st.sampled_from([*ServiceStatus, *[ServiceStatus.HEALTHY] * 6])
 
@@ -138,7 +140,8 @@ def everything(scene: Scene) -> Any:
         for number, presence in registry.state.sessions.items()
     }
     order = ([*registry.state.abandoned], [[*resource.standbys] for resource in registry.state.resources.values()])
-    return records(registry.state), volatile, order, registry.revision, registry.next_expiry_ms
+    under_way = {name: (one.epoch, one.due_ms) for name, one in registry.state.switchovers.items()}
+    return records(registry.state), volatile, order, under_way, registry.revision, registry.next_expiry_ms
 
 
 class Replica:
@@ -218,6 +221,7 @@ class RegistryMachine(RuleBasedStateMachine):
             resource_id=resource_id,
             role=role,
             on_conflict=OnConflict.STANDBY,
+            hold_limit_ms=3_000 if number == 0 else 0,
         )
         self.send(self.present(number), request)
 
@@ -235,6 +239,42 @@ class RegistryMachine(RuleBasedStateMachine):
             registration_id, epoch = data.draw(st.sampled_from(held))
             holder.leave(epoch, declined=True)
             self.send(holder, Resign(registration_id=registration_id, epoch=epoch))
+
+    @rule(
+        resource_id=st.sampled_from(RESOURCES),
+        drain_ms=st.sampled_from((0, 0, 700)),
+        to_last=st.booleans(),
+        even_if_vacant=st.booleans(),
+        is_called_off=st.sampled_from((False, False, True)),
+    )
+    def switch_over(
+        self, resource_id: str, drain_ms: int, to_last: bool, even_if_vacant: bool, is_called_off: bool
+    ) -> None:
+        """Somebody asks for a planned move, or calls one off."""
+        resource = self.scene.registry.state.resources.get(resource_id)
+        if resource is None:
+            return
+        epoch = resource.last_epoch
+        if is_called_off:
+            self.attempt(lambda: self.scene.ask(CancelSwitchover(resource_id=resource_id, epoch=epoch)))
+            return
+        request = Switchover(
+            resource_id=resource_id,
+            epoch=epoch,
+            to_registration_id=max(resource.standbys, default=0) if to_last else 0,
+            drain_ms=drain_ms,
+            even_if_vacant=even_if_vacant,
+        )
+        self.attempt(lambda: self.scene.ask(request))
+
+    @rule(number=client_numbers)
+    def vouch_for_death(self, number: int) -> None:
+        """A person says that a process is dead: it is, or it is heard still."""
+        holder = self.holders[number]
+        presence = self.scene.registry.state.sessions.get(holder.client.session)
+        if presence is None or presence.status(self.scene.now_ms) is ServiceStatus.LATE:
+            holder.end()
+        self.attempt(lambda: self.scene.ask(ExpireSession(session=holder.client.session or 10**6)))
 
     @rule(number=client_numbers, data=st.data(), knows_epoch=st.booleans())
     def deregister(self, number: int, data: st.DataObject, knows_epoch: bool) -> None:
@@ -442,7 +482,8 @@ class RegistryMachine(RuleBasedStateMachine):
             assert epoch in committed
             assert epoch in decided
             if epoch not in holder.given_up:
-                holder.believed[epoch] = self.scene.now_ms + holder.lease_ms * (1 - CLOCK_DRIFT_PPM / 1_000_000)
+                limit_ms = state.registrations[decided[epoch]].limit_ms(holder.lease_ms)
+                holder.believed[epoch] = self.scene.now_ms + limit_ms * (1 - CLOCK_DRIFT_PPM / 1_000_000)
         for epoch in ack.given_up:
             assert epoch not in committed
             holder.given_up.pop(epoch, None)

@@ -51,6 +51,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """How much one client may cost everybody else when it ends."""
     registrations_per_resource_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     """Who stands by for one resource: choosing a successor looks at each of them."""
+    switchovers_max: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
+    """Switchovers under way at once: each is looked at whenever leases are."""
     abandoned_resources_max: Annotated[int, Meta(ge=0, le=100_000_000)] = 100_000
     """Resources without registrations that are remembered, so that a standby fills a vacancy that came before it."""
     requests_in_flight_max: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
@@ -77,6 +79,7 @@ class Limits(Struct, frozen=True, kw_only=True):
             registrations_max=self.registrations_max,
             registrations_per_session_max=self.registrations_per_session_max,
             registrations_per_resource_max=self.registrations_per_resource_max,
+            switchovers_max=self.switchovers_max,
             abandoned_resources_max=self.abandoned_resources_max,
         )
 

@@ -218,12 +218,12 @@ class BrokerCore:
             encoded_events=tuple(pending.encoded),
         )
 
-    def committed(self) -> Release:
-        """The batch under way is durable: what may be sent, and then published."""
+    def committed(self, unix_ms: int = 0) -> Release:
+        """The batch under way is durable, since `unix_ms` (0: nobody knows): what may be sent, and then published."""
         pending = self._in_flight
         assert pending is not None, "no batch is under way"
         self._in_flight = None
-        self.registry.committed_revision = pending.events[-1].revision
+        self.registry.committed(pending.events, unix_ms)
         outgoing: list[Outgoing] = []
         self._unanswered -= len(pending.replies)
         for connection, request_id, body in pending.replies:

@@ -363,7 +363,7 @@ class Broker:
             await self._start_again(ErrorCode.STORAGE_UNAVAILABLE, f"the store refused the change ({refused})")
             return True
         self._committed_ms = monotonic() * 1_000
-        release = self._core.committed()
+        release = self._core.committed(self._clock.instant().unix_ms)
         self._send(release.outgoing)
         for body in release.published:
             self._publisher.publish(body)

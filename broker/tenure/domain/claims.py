@@ -10,6 +10,7 @@ from msgspec import structs
 
 from tenure.contract.errors import (
     DuplicateInstanceError,
+    InvalidRequestError,
     LimitExceededError,
     NotActiveError,
     NotFoundError,
@@ -20,12 +21,9 @@ from tenure.contract.messages import (
     Deregistered,
     Register,
     Registered,
-    RequestResignation,
     Resign,
-    ResignationRequested,
     Resigned,
     RoleStatement,
-    StepDown,
 )
 from tenure.contract.views import Holder
 from tenure.contract.vocabulary import ChangeReason, OnConflict, ServiceRole
@@ -33,7 +31,8 @@ from tenure.domain.draft import Draft, statement_of
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.records import Registration
 from tenure.domain.state import Presence, Resource
-from tenure.domain.validation import check_name, check_register
+from tenure.domain.switchovers import leave_tenure
+from tenure.domain.validation import check_register
 
 
 def register(draft: Draft, presence: Presence, request: Register, limits: RegistryLimits) -> Registered:
@@ -45,7 +44,7 @@ def register(draft: Draft, presence: Presence, request: Register, limits: Regist
         InvalidRequestError: A value is not allowed.
         LimitExceededError: The session, the resource, the broker or the metadata is full.
     """
-    check_register(request)
+    check_register(request, presence.record.lease_ms)
     resource_id = request.service_name if request.resource_id is None else request.resource_id
     number = draft.state.keys.get((request.service_name, request.instance_id, resource_id))
     if number is None:
@@ -60,6 +59,7 @@ def register(draft: Draft, presence: Presence, request: Register, limits: Regist
         role=registration.role,
         epoch=registration.epoch,
         revision=registration.role_revision,
+        hold_limit_ms=registration.hold_limit_ms if registration.epoch else 0,
     )
 
 
@@ -72,9 +72,7 @@ def resign(draft: Draft, presence: Presence, request: Resign) -> Resigned:
     """
     registration = _own(draft, presence, request.registration_id)
     _check_epoch(registration, request.epoch)
-    demoted = draft.demote(registration, ChangeReason.RESIGNED, declined=True)
-    draft.fill(demoted.resource_id)
-    return Resigned(statement=statement_of(demoted))
+    return Resigned(statement=statement_of(leave_tenure(draft, registration, ChangeReason.RESIGNED)))
 
 
 def deregister(draft: Draft, presence: Presence, request: Deregister) -> Deregistered:
@@ -91,27 +89,6 @@ def deregister(draft: Draft, presence: Presence, request: Deregister) -> Deregis
     statement = RoleStatement(registration_id=registration.registration_id, role=None, revision=draft.revision)
     draft.fill(registration.resource_id)
     return Deregistered(statement=statement)
-
-
-def request_resignation(draft: Draft, request: RequestResignation) -> ResignationRequested:
-    """Have the holder of a tenure told that somebody asks for its end; nothing changes by this.
-
-    Raises:
-        InvalidRequestError: The resource's name is not one that can exist.
-        NotFoundError: Nobody is registered for the resource.
-        NotActiveError: The tenure named is over.
-    """
-    check_name("resource_id", request.resource_id)
-    resource = draft.state.resources.get(request.resource_id)
-    if resource is None or resource.is_abandoned:
-        raise NotFoundError(f"nobody is registered for resource {request.resource_id!r}")
-    if resource.active is None:
-        raise NotActiveError(f"nobody is active for resource {request.resource_id!r}; nothing was asked of anybody")
-    registration = draft.state.registrations[resource.active]
-    _check_epoch(registration, request.epoch)
-    step_down = StepDown(registration_id=registration.registration_id, epoch=registration.epoch)
-    draft.step_downs.append((registration.session, step_down))
-    return ResignationRequested(registration_id=registration.registration_id)
 
 
 def _join(draft: Draft, presence: Presence, request: Register, resource_id: str, limits: RegistryLimits) -> int:
@@ -133,6 +110,11 @@ def _ask_again(draft: Draft, presence: Presence, request: Register, registration
             retry_after_ms=other.lease_left_ms(draft.now.now_ms),
         )
     is_granted = False
+    if registration.role is ServiceRole.ACTIVE and registration.hold_limit_ms != request.hold_limit_ms:
+        raise InvalidRequestError(
+            f"{registration.instance_id} is active with hold_limit_ms {registration.hold_limit_ms}, fixed for the "
+            "tenure: resign first, or ask for the same"
+        )
     if registration.role is ServiceRole.STANDBY:
         resource = draft.state.resources[registration.resource_id]
         is_granted = _is_granted(draft, presence, request, resource)
@@ -140,6 +122,7 @@ def _ask_again(draft: Draft, presence: Presence, request: Register, registration
         registration,
         priority=request.priority,
         candidate=_is_candidate(request),
+        hold_limit_ms=request.hold_limit_ms,
         metadata=request.metadata,
         declined_epoch=0,
     )

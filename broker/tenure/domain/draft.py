@@ -21,6 +21,7 @@ from tenure.contract.events import (
 )
 from tenure.contract.messages import Register, RoleStatement, StepDown
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
+from tenure.domain.moves import begin_move, complete_move
 from tenure.domain.records import (
     Change,
     DropRegistration,
@@ -34,10 +35,10 @@ from tenure.domain.records import (
     Session,
     Tenure,
 )
-from tenure.domain.state import InvariantError, Presence, State
-from tenure.domain.succession import successor
+from tenure.domain.state import InvariantError, Presence, Resource, State, Switchover
+from tenure.domain.succession import planned_successor, successor
 
-_LOST = frozenset({ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.GIVEN_UP})
+_LOST = frozenset({ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.CONFIRMED_DEAD, ChangeReason.GIVEN_UP})
 
 
 def statement_of(registration: Registration) -> RoleStatement:
@@ -47,6 +48,7 @@ def statement_of(registration: Registration) -> RoleStatement:
         role=registration.role,
         epoch=registration.epoch,
         revision=registration.role_revision,
+        hold_limit_ms=registration.hold_limit_ms if registration.epoch else 0,
     )
 
 
@@ -59,6 +61,7 @@ class Draft:
         "events",
         "may_promote",
         "now",
+        "planned",
         "revision",
         "state",
         "statements",
@@ -79,6 +82,8 @@ class Draft:
         """What to tell sessions that did not ask: their public number, and the statement."""
         self.step_downs: list[tuple[int, StepDown]] = []
         """Which sessions to ask for which of their tenures."""
+        self.planned: dict[str, Switchover] = {}
+        """Switchovers whose tenure has ended in this decision, by resource."""
 
     def open_session(self, session_id: str, identity: str, lease_ms: int, client: str) -> Presence:
         """Begin a session whose lease runs from now."""
@@ -97,8 +102,7 @@ class Draft:
             SessionOpenedEvent(revision=revision, at_ms=self.now.unix_ms, lease_ms=lease_ms, client=client)
         )
         presence = self.state.sessions[revision]
-        presence.last_heard_ms = self.now.now_ms
-        presence.expires_at_ms = self.now.now_ms + lease_ms
+        presence.heard_from(self.now.now_ms)
         return presence
 
     def change_status(self, presence: Presence, status: ServiceStatus) -> None:
@@ -117,20 +121,44 @@ class Draft:
             )
         )
 
-    def close_session(self, presence: Presence, reason: ChangeReason) -> None:
+    def close_session(self, presence: Presence, reason: ChangeReason, by: str = "") -> None:
         """End a session and its registrations, then fill the vacancies it leaves."""
         vacated: list[str] = []
         for number in list(presence.registrations):
             registration = self.state.registrations[number]
-            self.end_registration(registration, reason)
+            self.end_registration(registration, reason, by)
             if registration.role is ServiceRole.ACTIVE:
                 vacated.append(registration.resource_id)
         revision = self._next()
         number = presence.record.number
         self._put(DropSession(number))
-        self.events.append(SessionClosedEvent(revision=revision, at_ms=self.now.unix_ms, session=number, reason=reason))
+        self.events.append(
+            SessionClosedEvent(revision=revision, at_ms=self.now.unix_ms, session=number, reason=reason, by=by)
+        )
         for resource_id in vacated:
             self.fill(resource_id)
+
+    def lapse(self, presence: Presence) -> bool:
+        """A session's time is up: end it, or, while tenures of it are held for longer, all its others.
+
+        Returns whether it goes on, until `expires_at_ms`. Its standbys stay, and are late, so that none is promoted.
+        """
+        ends = {
+            number: presence.last_heard_ms + self.state.registrations[number].limit_ms(presence.record.lease_ms)
+            for number in presence.tenures.values()
+        }
+        lasting = [end for end in ends.values() if end > self.now.now_ms]
+        if not lasting:
+            self.close_session(presence, ChangeReason.EXPIRED)
+            return False
+        over = [self.state.registrations[number] for number, end in ends.items() if end <= self.now.now_ms]
+        for registration in over:
+            self.demote(registration, ChangeReason.EXPIRED, declined=False)
+        presence.has_lapsed = True
+        presence.expires_at_ms = min(lasting)
+        for registration in over:
+            self.fill(registration.resource_id)
+        return True
 
     def begin_registration(
         self, presence: Presence, request: Register, resource_id: str, role: ServiceRole, *, candidate: bool
@@ -153,6 +181,7 @@ class Draft:
             priority=request.priority,
             candidate=candidate,
             metadata=request.metadata,
+            hold_limit_ms=request.hold_limit_ms,
         )
         self._put(PutRegistration(registration))
         if role is ServiceRole.ACTIVE:
@@ -174,6 +203,7 @@ class Draft:
                 status=presence.record.status,
                 priority=request.priority,
                 candidate=candidate,
+                hold_limit_ms=request.hold_limit_ms,
                 last_epoch=0 if role is ServiceRole.ACTIVE or previous is None else previous.epoch,
                 metadata=request.metadata,
             )
@@ -196,6 +226,7 @@ class Draft:
                 priority=updated.priority,
                 candidate=updated.candidate,
                 declined_epoch=updated.declined_epoch,
+                hold_limit_ms=updated.hold_limit_ms,
                 metadata=updated.metadata,
             )
         )
@@ -216,14 +247,15 @@ class Draft:
         )
         self._put(PutRegistration(promoted))
         self._begin_tenure(promoted, previous)
-        self._role_changed(registration, promoted, reason, _holder_of(previous))
+        by = self.planned[registration.resource_id].by if reason is ChangeReason.SWITCHOVER else ""
+        self._role_changed(registration, promoted, reason, _holder_of(previous), by=by)
         self.statements.append((registration.session, statement_of(promoted)))
         return promoted
 
-    def demote(self, registration: Registration, reason: ChangeReason, *, declined: bool) -> Registration:
+    def demote(self, registration: Registration, reason: ChangeReason, *, declined: bool, by: str = "") -> Registration:
         """End a registration's tenure and let it stand by; `declined`: it does not want this vacancy either."""
         revision = self._next()
-        self._end_tenure(registration, reason, revision)
+        silent_ms = self._end_tenure(registration, reason, revision)
         demoted = structs.replace(
             registration,
             role=ServiceRole.STANDBY,
@@ -234,14 +266,15 @@ class Draft:
             declined_epoch=registration.epoch if declined else 0,
         )
         self._put(PutRegistration(demoted))
-        self._role_changed(registration, demoted, reason, None)
+        self._role_changed(registration, demoted, reason, None, silent_ms=silent_ms, by=by)
         return demoted
 
-    def end_registration(self, registration: Registration, reason: ChangeReason) -> None:
+    def end_registration(self, registration: Registration, reason: ChangeReason, by: str = "") -> None:
         """End a registration and the tenure it may be in."""
         revision = self._next()
+        silent_ms = None
         if registration.role is ServiceRole.ACTIVE:
-            self._end_tenure(registration, reason, revision)
+            silent_ms = self._end_tenure(registration, reason, revision)
         self.state.sessions[registration.session].changed_revision = revision
         self._put(DropRegistration(registration.registration_id))
         self.events.append(
@@ -255,20 +288,32 @@ class Draft:
                 old_role=registration.role,
                 epoch=registration.epoch,
                 reason=reason,
+                silent_ms=silent_ms,
+                by=by,
             )
         )
         while len(self.state.abandoned) > self.abandoned_max:
             self._put(ForgetResource(next(iter(self.state.abandoned))))
 
     def fill(self, resource_id: str) -> None:
-        """Promote the best standby if the resource is vacant and one may be promoted."""
+        """Promote the standby that was planned, else the best, if the resource is vacant and one may be promoted."""
         resource = self.state.resources.get(resource_id)
         if resource is None or resource.active is not None or not self.may_promote:
             return
-        best = successor(self.state, resource, self.now.now_ms)
+        planned = self.planned.get(resource_id)
+        best = None
+        if planned is not None:
+            best = planned_successor(self.state, resource, planned, self.now.now_ms)
+        if best is None:
+            best = successor(self.state, resource, self.now.now_ms)
         if best is not None:
-            was_lost = resource.tenure is not None and resource.tenure.end_reason in _LOST
-            self.promote(best, ChangeReason.FAILOVER if was_lost else ChangeReason.SUCCESSION)
+            self.promote(best, self._why_promoted(resource, planned))
+
+    @staticmethod
+    def _why_promoted(resource: Resource, planned: Switchover | None) -> ChangeReason:
+        if resource.tenure is not None and resource.tenure.end_reason in _LOST:
+            return ChangeReason.FAILOVER
+        return ChangeReason.SUCCESSION if planned is None else ChangeReason.SWITCHOVER
 
     def _begin_tenure(self, registration: Registration, previous: Tenure | None) -> None:
         if previous is not None and previous.end_revision is None:
@@ -284,16 +329,33 @@ class Draft:
                 )
             )
         )
+        complete_move(self.state.resources[registration.resource_id], registration, self.now.unix_ms)
 
-    def _end_tenure(self, registration: Registration, reason: ChangeReason, revision: int) -> None:
-        tenure = self.state.resources[registration.resource_id].tenure
+    def _end_tenure(self, registration: Registration, reason: ChangeReason, revision: int) -> int:
+        """End its tenure, and a switchover of it; returns for how long its holder had been silent, in milliseconds."""
+        resource = self.state.resources[registration.resource_id]
+        tenure = resource.tenure
         if tenure is None or tenure.epoch != registration.epoch:
             raise InvariantError(f"registration {registration.registration_id} is active without its tenure")
         ended = structs.replace(tenure, ended_ms=self.now.unix_ms, end_revision=revision, end_reason=reason)
         self._put(PutTenure(ended))
+        switchover = self.state.switchovers.pop(registration.resource_id, None)
+        if switchover is not None:
+            self.planned[registration.resource_id] = switchover
+        presence = self.state.sessions[registration.session]
+        silent_ms = max(0, int(self.now.now_ms - presence.last_heard_ms))
+        begin_move(resource, registration, presence.record.lease_ms, reason, silent_ms, self.now.unix_ms, switchover)
+        return silent_ms
 
     def _role_changed(
-        self, before: Registration, after: Registration, reason: ChangeReason, previous: PreviousHolder | None
+        self,
+        before: Registration,
+        after: Registration,
+        reason: ChangeReason,
+        previous: PreviousHolder | None,
+        *,
+        silent_ms: int | None = None,
+        by: str = "",
     ) -> None:
         self.events.append(
             RoleChangedEvent(
@@ -309,6 +371,8 @@ class Draft:
                 reason=reason,
                 previous_holder=previous,
                 declined_epoch=after.declined_epoch,
+                silent_ms=silent_ms,
+                by=by,
             )
         )
 

@@ -16,6 +16,8 @@ class RegistryLimits(Struct, frozen=True, kw_only=True):
     registrations_per_resource_max: int = 10_000
     """As many as there may be sessions. Choosing a successor looks at each standby of a resource, so that this bounds
     how long one decision takes."""
+    switchovers_max: int = 1_000
+    """How many may be under way at once: each is looked at whenever leases are."""
     abandoned_resources_max: int = 100_000
     """How many resources without registrations are remembered, so that a later standby fills their vacancy; the
     longest abandoned is forgotten first."""

@@ -21,7 +21,7 @@ from tenure.contract.messages import (
 )
 from tenure.contract.messages import Resource as ResourceReply
 from tenure.contract.views import Presence as PresenceView
-from tenure.contract.views import ResourceView, ServiceInstance
+from tenure.contract.views import ResourceView, ServiceInstance, Switchover
 from tenure.domain.records import Registration
 from tenure.domain.state import State
 from tenure.domain.succession import succession
@@ -52,6 +52,9 @@ def instance_view(state: State, registration: Registration, now_ms: float) -> Se
         reported_status=presence.record.status,
         lease_ms=presence.record.lease_ms,
         lease_left_ms=presence.lease_left_ms(now_ms),
+        hold_limit_ms=registration.hold_limit_ms,
+        loop_lag_ms=presence.loop_lag_ms,
+        margin_ms=presence.margin_ms,
     )
 
 
@@ -66,6 +69,22 @@ def resource_view(state: State, resource_id: str, now_ms: float) -> ResourceView
         active=None if active is None else instance_view(state, active, now_ms),
         standbys=tuple(instance_view(state, standby, now_ms) for standby in order[:STANDBYS_LISTED_MAX]),
         standby_count=len(order),
+        switchover=_switchover_view(state, resource_id, now_ms),
+    )
+
+
+def _switchover_view(state: State, resource_id: str, now_ms: float) -> Switchover | None:
+    under_way = state.switchovers.get(resource_id)
+    if under_way is None:
+        return None
+    target = state.registrations.get(under_way.to_registration_id)
+    return Switchover(
+        epoch=under_way.epoch,
+        asked_ms=under_way.asked.unix_ms,
+        drain_left_ms=under_way.drain_left_ms(now_ms),
+        to_registration_id=under_way.to_registration_id,
+        to_instance_id="" if target is None else target.instance_id,
+        by=under_way.by,
     )
 
 
@@ -78,7 +97,8 @@ def get_resource(state: State, request: GetResource, revision: int, now_ms: floa
     resource = state.resources.get(request.resource_id)
     if resource is None or resource.is_abandoned:
         raise NotFoundError(f"nobody is registered for resource {request.resource_id!r}")
-    return ResourceReply(revision=revision, resource=resource_view(state, request.resource_id, now_ms))
+    view = resource_view(state, request.resource_id, now_ms)
+    return ResourceReply(revision=revision, resource=view, moves=resource.moves)
 
 
 def list_services(state: State, request: ListServices, history_id: str, revision: int, now_ms: float) -> ServicePage:
@@ -164,7 +184,13 @@ def list_presence(state: State, request: ListPresence, now_ms: float) -> Presenc
     presence = (state.sessions[number] for number in numbers)
     return PresencePage(
         presence=tuple(
-            PresenceView(session=p.record.number, status=p.status(now_ms), lease_left_ms=p.lease_left_ms(now_ms))
+            PresenceView(
+                session=p.record.number,
+                status=p.status(now_ms),
+                lease_left_ms=p.lease_left_ms(now_ms),
+                loop_lag_ms=p.loop_lag_ms,
+                margin_ms=p.margin_ms,
+            )
             for p in presence
         ),
         next_after=numbers[-1] if len(numbers) == limit else None,

@@ -62,6 +62,12 @@ class Registration(Struct, frozen=True, kw_only=True):
     declined_epoch: int = 0
     """The tenure it resigned from and whose vacancy it does not fill."""
     metadata: dict[str, str] = field(default_factory=dict[str, str])
+    hold_limit_ms: int = 0
+    """How long its tenures last in silence, if longer than the lease."""
+
+    def limit_ms(self, lease_ms: int) -> int:
+        """How long a tenure of it lasts in silence, in a session with this lease."""
+        return max(lease_ms, self.hold_limit_ms)
 
 
 class Tenure(Struct, frozen=True, kw_only=True, gc=False):

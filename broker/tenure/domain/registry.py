@@ -10,6 +10,7 @@ A refusal is an `error` reply, and nothing has changed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from msgspec import Struct, structs
@@ -17,19 +18,23 @@ from msgspec import Struct, structs
 from tenure.contract.errors import (
     ForbiddenError,
     HelloRequiredError,
+    InstanceAliveError,
     InvalidRequestError,
     LimitExceededError,
+    NotFoundError,
     RequestRefusedError,
     SessionExpiredError,
     StoreRolledBackError,
 )
-from tenure.contract.events import AnyEvent
+from tenure.contract.events import AnyEvent, RoleChangedEvent
 from tenure.contract.limits import PROTOCOL_VERSION, heartbeat_interval_ms
 from tenure.contract.messages import (
     BrokerMessage,
+    CancelSwitchover,
     ClientMessage,
     Deregister,
     ErrorReply,
+    ExpireSession,
     Farewell,
     GetResource,
     Goodbye,
@@ -44,21 +49,30 @@ from tenure.contract.messages import (
     RegisteredMany,
     RegisterMany,
     RegisterResult,
-    RequestResignation,
     Resign,
     RoleStatement,
+    SessionEnded,
     StepDown,
+    Switchover,
     Welcome,
 )
 from tenure.contract.vocabulary import ChangeReason, ServiceStatus
-from tenure.domain import claims, reads
+from tenure.domain import claims, moves, reads, switchovers
 from tenure.domain.draft import Draft, statement_of
 from tenure.domain.leases import Leases
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.records import Change, Instant, StoredState
 from tenure.domain.state import Presence, State
 from tenure.domain.succession import may_succeed
-from tenure.domain.validation import check_batch, check_heartbeat, check_hello, check_names
+from tenure.domain.validation import (
+    check_batch,
+    check_cancel_switchover,
+    check_expire_session,
+    check_heartbeat,
+    check_hello,
+    check_names,
+    check_switchover,
+)
 
 
 class Origin(Struct, frozen=True, kw_only=True):
@@ -101,8 +115,7 @@ class Registry:
         self.state = State()
         self.state.load(stored)
         for presence in self.state.sessions.values():
-            presence.last_heard_ms = now.now_ms
-            presence.expires_at_ms = now.now_ms + presence.record.lease_ms
+            presence.heard_from(now.now_ms)
         self._leases = Leases(self.state.sessions)
 
     def apply(self, request: ClientMessage, origin: Origin, now: Instant) -> Decision:
@@ -115,13 +128,27 @@ class Registry:
         return self._conclude(draft, reply)
 
     def expire(self, now: Instant, registrations_max: int) -> Decision:
-        """End sessions whose lease has run out, until `registrations_max` registrations have ended or none is left."""
+        """End what has run out, until `registrations_max` registrations have been looked at or nothing is left.
+
+        That is sessions by their lease, tenures that are held beyond it by their own limit, and those of switchovers.
+        """
         draft = self._draft(now)
-        ended = 0
-        while ended < registrations_max and (presence := self._leases.pop_ended(now.now_ms)):
-            ended += 1 + len(presence.registrations)
-            draft.close_session(presence, ChangeReason.EXPIRED)
+        switchovers.take_due_steps(draft)
+        seen = 0
+        while seen < registrations_max and (presence := self._leases.pop_ended(now.now_ms)):
+            seen += 1 + len(presence.registrations)
+            if draft.lapse(presence):
+                self._leases.add(presence)
         return self._conclude(draft, None)
+
+    def committed(self, events: Sequence[AnyEvent], unix_ms: int) -> None:
+        """The store has made these events durable, the newest decided so far that it has."""
+        self.committed_revision = events[-1].revision
+        for event in events:
+            if isinstance(event, RoleChangedEvent) and event.previous_holder is not None:
+                resource = self.state.resources.get(event.resource_id)
+                if resource is not None:
+                    moves.note_committed(resource, event.epoch, unix_ms)
 
     def end_session(self, session: int, reason: ChangeReason, now: Instant) -> Decision:
         """End a session on proof that it does no more work. Does nothing if it is gone."""
@@ -134,7 +161,11 @@ class Registry:
     @property
     def next_expiry_ms(self) -> float | None:
         """The earliest time at which `expire` may have something to do; None if there is no session."""
-        return self._leases.next_end_ms()
+        next_end_ms = self._leases.next_end_ms()
+        under_way = self.state.switchovers
+        if next_end_ms is None or not under_way:
+            return next_end_ms
+        return min(next_end_ms, *(switchover.due_ms for switchover in under_way.values()))
 
     def _draft(self, now: Instant) -> Draft:
         return Draft(
@@ -171,12 +202,44 @@ class Registry:
                 return reads.get_resource(self.state, request, self.revision, now_ms)
             case ListPresence():
                 return reads.list_presence(self.state, request, now_ms)
-            case RequestResignation():
-                return claims.request_resignation(draft, request)
             case ReadEvents():
                 raise InvalidRequestError("events are read from the store, not from the registry")
+            case Switchover() | CancelSwitchover() | ExpireSession():
+                return self._decide_for_operator(draft, request, origin)
             case _:
                 return self._decide_for_session(draft, self._presence(origin), request)
+
+    def _decide_for_operator(
+        self, draft: Draft, request: Switchover | CancelSwitchover | ExpireSession, origin: Origin
+    ) -> BrokerMessage:
+        match request:
+            case Switchover():
+                check_switchover(request)
+                self._check_history(None, 0)
+                return switchovers.start(draft, request, _who(request.by, origin), self.limits)
+            case CancelSwitchover():
+                check_cancel_switchover(request)
+                return switchovers.cancel(draft, request)
+            case ExpireSession():
+                check_expire_session(request)
+                return self._expire_session(draft, request, origin)
+            case _:
+                assert_never(request)
+
+    def _expire_session(self, draft: Draft, request: ExpireSession, origin: Origin) -> SessionEnded:
+        """End a session on a person's word, unless its own heartbeats say otherwise."""
+        presence = self.state.sessions.get(request.session)
+        if presence is None:
+            raise NotFoundError(f"session {request.session} has ended already; nothing was changed")
+        if presence.status(draft.now.now_ms) is not ServiceStatus.LATE:
+            ago_ms = int(draft.now.now_ms - presence.last_heard_ms)
+            raise InstanceAliveError(
+                f"session {request.session} was heard {ago_ms} ms ago, so that its process lives; nothing was changed. "
+                "Move its roles with a switchover instead, or stop the process"
+            )
+        ended = SessionEnded(session=request.session, registration_count=len(presence.registrations))
+        draft.close_session(presence, ChangeReason.CONFIRMED_DEAD, _who(request.by, origin))
+        return ended
 
     def _decide_for_session(
         self,
@@ -198,9 +261,11 @@ class Registry:
                 return self._heartbeat(draft, presence, request)
             case Register():
                 self._check_history(None, 0)
+                _check_lease(presence)
                 return claims.register(draft, presence, request, self.limits)
             case RegisterMany():
                 self._check_history(None, 0)
+                _check_lease(presence)
                 check_batch(request)
                 return RegisteredMany(results=tuple(self._result(draft, presence, item) for item in request.items))
             case _:
@@ -262,9 +327,13 @@ class Registry:
     def _heartbeat(self, draft: Draft, presence: Presence, heartbeat: Heartbeat) -> HeartbeatAck:
         now_ms = draft.now.now_ms
         might_be_promoted = presence.status(now_ms).may_be_promoted
-        presence.last_heard_ms = now_ms
-        presence.expires_at_ms = now_ms + presence.record.lease_ms
+        had_lapsed = presence.has_lapsed
+        presence.heard_from(now_ms)
+        if had_lapsed:  # it is watched for the end of what it held, which may be later
+            self._leases.add(presence)
         presence.heard = True
+        presence.loop_lag_ms = heartbeat.loop_lag_ms
+        presence.margin_ms = heartbeat.margin_ms
         if heartbeat.status is not presence.record.status:
             draft.change_status(presence, heartbeat.status)
         for given_up in heartbeat.given_up:
@@ -272,11 +341,15 @@ class Registry:
             if number is not None:
                 registration = self.state.registrations[number]
                 reason = ChangeReason.RESIGNED if given_up.declined else ChangeReason.GIVEN_UP
-                draft.demote(registration, reason, declined=given_up.declined)
-                draft.fill(registration.resource_id)
+                switchovers.leave_tenure(draft, registration, reason)
+        for entered in heartbeat.entered:
+            number = presence.tenures.get(entered.epoch)
+            if number is not None:
+                resource = self.state.resources[self.state.registrations[number].resource_id]
+                moves.note_entered(resource, entered.epoch, draft.now.unix_ms - entered.ago_ms)
         if heartbeat.status.may_be_promoted and not might_be_promoted:
             self._fill_with(draft, presence, heartbeat.status)
-        return self._acknowledge(presence, heartbeat)
+        return self._acknowledge(draft, presence, heartbeat)
 
     def _fill_with(self, draft: Draft, presence: Presence, status: ServiceStatus) -> None:
         """Fill the vacancies that waited for this session to become fit.
@@ -290,7 +363,7 @@ class Registry:
             if resource.active is None and may_succeed(registration, resource, status):
                 draft.fill(registration.resource_id)
 
-    def _acknowledge(self, presence: Presence, heartbeat: Heartbeat) -> HeartbeatAck:
+    def _acknowledge(self, draft: Draft, presence: Presence, heartbeat: Heartbeat) -> HeartbeatAck:
         """What is true as committed and as decided. An epoch is the revision of its grant, so one comparison tells."""
         committed = self.committed_revision
         ended: tuple[int, ...] = ()
@@ -308,13 +381,47 @@ class Registry:
             session=presence.record.number,
             sequence=heartbeat.sequence,
             revision=committed,
-            confirmed=tuple(epoch for epoch in presence.tenures if epoch <= committed),
+            confirmed=self._confirmed(presence, draft.now.now_ms),
             given_up=ended,
             statements=statements,
+            asked=switchovers.asks_of(draft, presence) if self.state.switchovers else (),
         )
+
+    def _confirmed(self, presence: Presence, now_ms: float) -> tuple[int, ...]:
+        """The epochs that its holder may count from this heartbeat on; those of a switchover only while it drains.
+
+        An answer that comes before the commit of a grant says nothing about it, and the holder counts the new tenure
+        from that heartbeat too.
+        """
+        committed = self.committed_revision
+        if not self.state.switchovers:
+            return tuple(epoch for epoch in presence.tenures if epoch <= committed)
+        confirmed: list[int] = []
+        for epoch, number in presence.tenures.items():
+            switchover = self.state.switchovers.get(self.state.registrations[number].resource_id)
+            is_revoking = switchover is not None and switchover.is_revoking
+            if switchover is not None and (not is_revoking or epoch > committed):
+                switchover.confirmed_ms = now_ms
+            if epoch <= committed and not is_revoking:
+                confirmed.append(epoch)
+        return tuple(confirmed)
 
     def _result(self, draft: Draft, presence: Presence, request: Register) -> RegisterResult:
         try:
             return RegisterResult(registered=claims.register(draft, presence, request, self.limits))
         except RequestRefusedError as refusal:
             return RegisterResult(error=refusal.info)
+
+
+def _check_lease(presence: Presence) -> None:
+    """Refuse what could grant while a session lives on for the sake of held tenures alone: only heartbeats renew."""
+    if presence.has_lapsed:
+        raise SessionExpiredError(
+            "the session's lease ran out, and only what it holds beyond it goes on: register again once a heartbeat "
+            "has been answered"
+        )
+
+
+def _who(by: str, origin: Origin) -> str:
+    """Who asks, in his own words and the kernel's."""
+    return " ".join(filter(None, (by, f"({origin.identity})" if origin.identity else "")))

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from tenure.contract.views import Move
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 from tenure.domain.records import (
     Change,
     DropRegistration,
     DropSession,
     ForgetResource,
+    Instant,
     PutRegistration,
     PutSession,
     PutTenure,
@@ -35,7 +37,18 @@ class InvariantError(AssertionError):
 class Presence:
     """A living session: its durable record, what it holds, and the volatile facts about its heartbeats."""
 
-    __slots__ = ("changed_revision", "expires_at_ms", "heard", "last_heard_ms", "record", "registrations", "tenures")
+    __slots__ = (
+        "changed_revision",
+        "expires_at_ms",
+        "has_lapsed",
+        "heard",
+        "last_heard_ms",
+        "loop_lag_ms",
+        "margin_ms",
+        "record",
+        "registrations",
+        "tenures",
+    )
 
     def __init__(self, record: Session) -> None:
         self.record = record
@@ -49,6 +62,16 @@ class Presence:
         self.last_heard_ms = 0.0
         self.heard = False
         """Whether a heartbeat has come since it was opened or loaded: until then it is not promoted."""
+        self.has_lapsed = False
+        """Whether its lease ran out and it goes on for the sake of tenures that are held for longer."""
+        self.loop_lag_ms: int | None = None
+        self.margin_ms: int | None = None
+
+    def heard_from(self, now_ms: float) -> None:
+        """Its lease runs from now on."""
+        self.last_heard_ms = now_ms
+        self.expires_at_ms = now_ms + self.record.lease_ms
+        self.has_lapsed = False
 
     def lease_left_ms(self, now_ms: float) -> int:
         """How long the broker waits for the next heartbeat, at least 0."""
@@ -61,15 +84,56 @@ class Presence:
         return self.record.status if self.heard else ServiceStatus.STARTING
 
 
-class Resource:
-    """Who is registered for a resource, and its newest tenure."""
+class Switchover:
+    """A tenure that was asked to end. It is known to this broker's memory alone: what is durable is the move itself."""
 
-    __slots__ = ("active", "standbys", "tenure")
+    __slots__ = (
+        "asked",
+        "by",
+        "confirmed_ms",
+        "drain_ends_ms",
+        "epoch",
+        "even_if_vacant",
+        "is_revoking",
+        "limit_ms",
+        "registration_id",
+        "to_registration_id",
+    )
+
+    def __init__(self, holder: Registration, presence: Presence, asked: Instant, drain_ms: int) -> None:
+        self.registration_id = holder.registration_id
+        self.epoch = holder.epoch
+        self.asked = asked
+        self.drain_ends_ms = asked.now_ms + drain_ms
+        self.limit_ms = holder.limit_ms(presence.record.lease_ms)
+        self.confirmed_ms = presence.last_heard_ms
+        """When the newest heartbeat came from which its holder may count the tenure."""
+        self.is_revoking = False
+        """Whether the drain is over and heartbeats do not renew the tenure any more."""
+        self.to_registration_id = 0
+        self.even_if_vacant = False
+        self.by = ""
+
+    @property
+    def due_ms(self) -> float:
+        """When the next step is due: to stop renewing the tenure, or to take it for ended."""
+        return self.confirmed_ms + self.limit_ms if self.is_revoking else self.drain_ends_ms
+
+    def drain_left_ms(self, now_ms: float) -> int:
+        """How long the holder may go on with its work."""
+        return max(0, int(self.drain_ends_ms - now_ms))
+
+
+class Resource:
+    """Who is registered for a resource, its newest tenure, and how its role has moved since the broker started."""
+
+    __slots__ = ("active", "moves", "standbys", "tenure")
 
     def __init__(self) -> None:
         self.active: int | None = None
         self.standbys: dict[int, None] = {}
         self.tenure: Tenure | None = None
+        self.moves: tuple[Move, ...] = ()
 
     @property
     def last_epoch(self) -> int:
@@ -102,6 +166,8 @@ class State:
         self.session_ids = RisingIds()
         self.abandoned: dict[str, None] = {}
         """Resources that had a tenure and have no registration, the longest abandoned first."""
+        self.switchovers: dict[str, Switchover] = {}
+        """Those under way, by resource."""
 
     def load(self, stored: StoredState) -> None:
         """Take in what a store kept. The state must be empty."""
@@ -208,6 +274,7 @@ class State:
                 del self.resources[registration.resource_id]
             else:
                 self.abandoned[registration.resource_id] = None
+                resource.moves = ()
 
     def _put_tenure(self, tenure: Tenure) -> None:
         resource = self.resources.get(tenure.resource_id)

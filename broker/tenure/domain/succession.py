@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tenure.contract.vocabulary import ServiceStatus
 from tenure.domain.records import Registration
-from tenure.domain.state import Resource, State
+from tenure.domain.state import Resource, State, Switchover
 
 
 def may_succeed(registration: Registration, resource: Resource, status: ServiceStatus) -> bool:
@@ -33,6 +33,15 @@ def successor(state: State, resource: Resource, now_ms: float) -> Registration |
             if best_rank is None or rank < best_rank:
                 best, best_rank = registration, rank
     return best
+
+
+def planned_successor(state: State, resource: Resource, switchover: Switchover, now_ms: float) -> Registration | None:
+    """The standby that a switchover is to promote, if it may be promoted; None also if the switchover names none."""
+    registration = state.registrations.get(switchover.to_registration_id)
+    if registration is None or registration.registration_id not in resource.standbys:
+        return None
+    status = state.sessions[registration.session].status(now_ms)
+    return registration if may_succeed(registration, resource, status) else None
 
 
 def succession(state: State, resource: Resource, now_ms: float) -> list[Registration]:

@@ -12,7 +12,9 @@ from tenure.contract.errors import InvalidRequestError, LimitExceededError, Unsu
 from tenure.contract.limits import (
     BATCH_ITEMS_MAX,
     CONNECTION_MAX,
+    DRAIN_MS_MAX,
     GIVEN_UP_MAX,
+    HOLD_LIMIT_MS_MAX,
     LEASE_MS_MAX,
     LEASE_MS_MIN,
     METADATA_BYTES_MAX,
@@ -25,10 +27,19 @@ from tenure.contract.limits import (
     SESSION_ID_BYTES_MAX,
     SESSION_ID_BYTES_MIN,
 )
-from tenure.contract.messages import Heartbeat, Hello, Register, RegisterMany
+from tenure.contract.messages import (
+    CancelSwitchover,
+    ExpireSession,
+    Heartbeat,
+    Hello,
+    Register,
+    RegisterMany,
+    Switchover,
+)
 from tenure.contract.vocabulary import ServiceStatus
 
 _NUMBER_MAX: Final = 2**63 - 1  # what SQLite and most languages keep in an integer
+_AGO_MS_MAX: Final = 2**53  # what every language counts to
 _SHOWN_CHARS_MAX: Final = 40
 
 
@@ -66,13 +77,52 @@ def check_heartbeat(heartbeat: Heartbeat) -> None:
     _number("last_revision", heartbeat.last_revision, 0, _NUMBER_MAX)
     if len(heartbeat.given_up) > GIVEN_UP_MAX:
         raise LimitExceededError(f"a heartbeat names at most {GIVEN_UP_MAX} given-up epochs", limit=GIVEN_UP_MAX)
+    if len(heartbeat.entered) > GIVEN_UP_MAX:
+        raise LimitExceededError(f"a heartbeat names at most {GIVEN_UP_MAX} entered epochs", limit=GIVEN_UP_MAX)
+    for entered in heartbeat.entered:
+        _number("ago_ms", entered.ago_ms, 0, _AGO_MS_MAX)
+    _number("loop_lag_ms", heartbeat.loop_lag_ms or 0, 0, _AGO_MS_MAX)
+    _number("margin_ms", heartbeat.margin_ms or 0, 0, _AGO_MS_MAX)
 
 
-def check_register(request: Register) -> None:
-    """Check a registration's values.
+def check_switchover(request: Switchover) -> None:
+    """Check a switchover's values.
 
     Raises:
-        InvalidRequestError: A name, the priority or the metadata is not allowed.
+        InvalidRequestError: A value is not allowed.
+    """
+    check_name("resource_id", request.resource_id)
+    _number("epoch", request.epoch, 1, _NUMBER_MAX)
+    _number("to_registration_id", request.to_registration_id, 0, _NUMBER_MAX)
+    _number("drain_ms", request.drain_ms, 0, DRAIN_MS_MAX)
+    _text("by", request.by, 0, NAME_BYTES_MAX)
+
+
+def check_cancel_switchover(request: CancelSwitchover) -> None:
+    """Check the values of what calls a switchover off.
+
+    Raises:
+        InvalidRequestError: A value is not allowed.
+    """
+    check_name("resource_id", request.resource_id)
+    _number("epoch", request.epoch, 1, _NUMBER_MAX)
+
+
+def check_expire_session(request: ExpireSession) -> None:
+    """Check the values of a person's word that a session's process is dead.
+
+    Raises:
+        InvalidRequestError: A value is not allowed.
+    """
+    _number("session", request.session, 1, _NUMBER_MAX)
+    _text("by", request.by, 0, NAME_BYTES_MAX)
+
+
+def check_register(request: Register, lease_ms: int) -> None:
+    """Check a registration's values, for a session with this lease.
+
+    Raises:
+        InvalidRequestError: A name, the priority, the hold limit or the metadata is not allowed.
         LimitExceededError: There is more metadata than is kept.
     """
     check_name("service_name", request.service_name)
@@ -80,6 +130,8 @@ def check_register(request: Register) -> None:
     if request.resource_id is not None:
         check_name("resource_id", request.resource_id)
     _number("priority", request.priority, PRIORITY_MIN, PRIORITY_MAX)
+    if request.hold_limit_ms != 0:
+        _number("hold_limit_ms", request.hold_limit_ms, lease_ms + 1, HOLD_LIMIT_MS_MAX)
     if len(request.metadata) > METADATA_ENTRIES_MAX:
         raise LimitExceededError(
             f"metadata has {len(request.metadata)} entries; at most {METADATA_ENTRIES_MAX} are kept",

@@ -24,7 +24,7 @@ from tenure.cli.exits import FAILED, need_extra, run_async
 from tenure.cli.ledger import Entry, Stint, faults, read_ledger, stints
 from tenure.contract.errors import NotFoundError, TenureError
 from tenure.contract.events import AnyEvent, RoleChangedEvent
-from tenure.contract.messages import RequestResignation, ResignationRequested
+from tenure.contract.messages import Switchover, SwitchoverStarted
 from tenure.contract.views import ServiceInstance
 from tenure.contract.vocabulary import ServiceRole
 from tenure.sdk import EventListener, queries
@@ -106,7 +106,7 @@ class _Demo:
         active = await self._active(reader)
         self._say("resign", f"{active.instance_id} is asked to step down from epoch {active.epoch}")
         asked_ns = monotonic_ns()
-        await reader.request(RequestResignation(resource_id=_RESOURCE, epoch=active.epoch), ResignationRequested)
+        await reader.request(Switchover(resource_id=_RESOURCE, epoch=active.epoch), SwitchoverStarted)
         stint = await self._taken_over(active.epoch)
         self._measured.append(("a clean resignation", stint.instance_id, (stint.first_ns - asked_ns) / 1e6))
         await self._standing_by(reader, len(_INSTANCES) - 1)

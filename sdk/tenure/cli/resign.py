@@ -11,7 +11,7 @@ import typer
 from tenure.cli.exits import REFUSED, complain, run_async
 from tenure.cli.options import READ_TIMEOUT_MS, Endpoints
 from tenure.contract.errors import NotActiveError
-from tenure.contract.messages import RequestResignation, ResignationRequested
+from tenure.contract.messages import Switchover, SwitchoverStarted
 from tenure.contract.views import ResourceView
 from tenure.sdk import queries
 from tenure.sdk.reader import Reader
@@ -39,8 +39,8 @@ async def _resign(endpoints: tuple[str, ...], resource_id: str, wait_ms: int) ->
         if before.active is None:
             raise NotActiveError(f"nobody is active for {resource_id!r}; there is nothing to resign from")
         holder = before.active
-        request = RequestResignation(resource_id=resource_id, epoch=holder.epoch)
-        await reader.request(request, ResignationRequested)
+        request = Switchover(resource_id=resource_id, epoch=holder.epoch, even_if_vacant=True)
+        await reader.request(request, SwitchoverStarted)
         try:
             async with asyncio.timeout(wait_ms / 1_000):
                 after = await _changed(reader, resource_id, holder.epoch)

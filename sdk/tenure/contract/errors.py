@@ -6,6 +6,9 @@
     │   ├── DuplicateInstanceError     duplicate_instance   another living session has this instance
     │   ├── NotFoundError              not_found
     │   ├── NotActiveError             not_active           the epoch named is not active (any longer)
+    │   ├── NotEligibleError           not_eligible         whoever is to take over could not, at present
+    │   ├── SwitchoverUnderWayError    switchover_under_way another one is, for this resource
+    │   ├── InstanceAliveError         instance_alive       it was declared dead, but its heartbeats come
     │   ├── SessionExpiredError        session_expired      the broker does not know this session (any longer)
     │   ├── HelloRequiredError         hello_required       the connection has not said hello to this broker
     │   ├── ForbiddenError             forbidden            the session belongs to somebody else
@@ -46,6 +49,9 @@ class ErrorCode(StrEnum):
     DUPLICATE_INSTANCE = "duplicate_instance"
     NOT_FOUND = "not_found"
     NOT_ACTIVE = "not_active"
+    NOT_ELIGIBLE = "not_eligible"
+    SWITCHOVER_UNDER_WAY = "switchover_under_way"
+    INSTANCE_ALIVE = "instance_alive"
     SESSION_EXPIRED = "session_expired"
     HELLO_REQUIRED = "hello_required"
     FORBIDDEN = "forbidden"
@@ -154,6 +160,24 @@ class NotActiveError(RequestRefusedError):
     """The epoch named is not active: that tenure has ended, and nothing was changed."""
 
     code = ErrorCode.NOT_ACTIVE
+
+
+class NotEligibleError(RequestRefusedError):
+    """Whoever is to take over could not be promoted at present, so nobody was asked to step down."""
+
+    code = ErrorCode.NOT_ELIGIBLE
+
+
+class SwitchoverUnderWayError(RequestRefusedError):
+    """Another switchover of the resource is under way; wait for it, or cancel it first."""
+
+    code = ErrorCode.SWITCHOVER_UNDER_WAY
+
+
+class InstanceAliveError(RequestRefusedError):
+    """An instance that was declared dead was heard a moment ago: nothing was done."""
+
+    code = ErrorCode.INSTANCE_ALIVE
 
 
 class SessionExpiredError(RequestRefusedError):

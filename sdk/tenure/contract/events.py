@@ -44,6 +44,10 @@ class RoleChangedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag
     previous_holder: PreviousHolder | None = None
     declined_epoch: int = 0
     """With a resignation: the tenure left, whose vacancy this registration does not fill."""
+    silent_ms: int | None = None
+    """With the end of a tenure: how long before it the holder's newest heartbeat had come."""
+    by: str = ""
+    """With a switchover or a confirmed death: who asked for it or vouched for it."""
 
 
 class RegisteredEvent(RoleChangedEvent, frozen=True, kw_only=True, omit_defaults=True, tag="registered"):
@@ -55,6 +59,7 @@ class RegisteredEvent(RoleChangedEvent, frozen=True, kw_only=True, omit_defaults
     """What its session had reported by then."""
     priority: int = 0
     candidate: bool = False
+    hold_limit_ms: int = 0
     last_epoch: int = 0
     """With a standby: the epoch of its resource's newest tenure, ended or not; 0 if it never had one."""
     metadata: dict[str, str] = field(default_factory=dict)
@@ -74,6 +79,7 @@ class RegistrationUpdatedEvent(Event, frozen=True, kw_only=True, omit_defaults=T
     priority: int = 0
     candidate: bool = False
     declined_epoch: int = 0
+    hold_limit_ms: int = 0
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -89,6 +95,8 @@ class SessionClosedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, t
 
     session: int
     reason: ChangeReason
+    by: str = ""
+    """With a confirmed death: who vouched for it."""
 
 
 class StatusChangedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="status_changed"):

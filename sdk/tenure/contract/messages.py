@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from tenure.contract.errors import ErrorInfo
 from tenure.contract.events import AnyEvent
 from tenure.contract.limits import LEASE_MS_DEFAULT, PAGE_ITEMS_MAX
-from tenure.contract.views import Presence, ResourceView, ServiceInstance
+from tenure.contract.views import Move, Presence, ResourceView, ServiceInstance
 from tenure.contract.vocabulary import Channel, OnConflict, ServiceRole, ServiceStatus
 
 
@@ -61,6 +61,14 @@ class GivenUp(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """True: left on purpose, so it does not want to fill this vacancy either."""
 
 
+class Entered(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A tenure that has become valid for its holder since the last answered heartbeat."""
+
+    epoch: int
+    ago_ms: int
+    """How long before this heartbeat was sent."""
+
+
 class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="heartbeat"):
     """Renews the session's lease (control channel only). Answer: `heartbeat_ack`, which waits for nothing."""
 
@@ -73,6 +81,12 @@ class Heartbeat(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hea
     """The newest revision seen in this history by any means."""
     given_up: tuple[GivenUp, ...] = ()
     """Every tenure it left whose end the broker has not acknowledged yet."""
+    entered: tuple[Entered, ...] = ()
+    """Tenures that have become valid since the last answered heartbeat: when the role was really taken up."""
+    loop_lag_ms: int | None = None
+    """The longest that the application's event loop was late since the last heartbeat; None if nobody watches it."""
+    margin_ms: int | None = None
+    """How much of the lease was left when the newest answer came, the smallest since the last heartbeat."""
 
 
 class Register(Message, frozen=True, kw_only=True, omit_defaults=True, tag="register"):
@@ -86,6 +100,8 @@ class Register(Message, frozen=True, kw_only=True, omit_defaults=True, tag="regi
     on_conflict: OnConflict = OnConflict.REJECT
     priority: int = 0
     """The higher is promoted first."""
+    hold_limit_ms: int = 0
+    """How long its tenures last in silence, if longer than the lease: a second lease. 0: as long as the lease."""
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -112,15 +128,44 @@ class Deregister(Message, frozen=True, kw_only=True, omit_defaults=True, tag="de
     epoch: int = 0
 
 
-class RequestResignation(Message, frozen=True, kw_only=True, omit_defaults=True, tag="request_resignation"):
-    """Ask the active instance of a resource to step down. Answer: `resignation_requested`. Needs no session.
+class Switchover(Message, frozen=True, kw_only=True, omit_defaults=True, tag="switchover"):
+    """Move a role as planned. Answer: `switchover_started`. Needs no session. Safe to repeat.
 
-    Nothing changes by this: the holder is told with `step_down`, stops its work and resigns, or does not.
+    The holder is told with `step_down`, finishes its work and resigns; in the same commit the next one is promoted. If
+    it has not resigned when the drain time is over, its tenure is renewed no more, and ends with its lease.
     """
 
     resource_id: str
     epoch: int
-    """The tenure meant: `not_active` if it is over."""
+    """The tenure to end: `not_active` if it is over."""
+    to_registration_id: int = 0
+    """Who is to take over; 0: whoever is next."""
+    drain_ms: int = 0
+    """How long the holder may take to finish its work, from now on."""
+    even_if_vacant: bool = False
+    """True: the tenure is to end even if nobody can take over."""
+    by: str = ""
+    """Who asks for it, for people."""
+
+
+class CancelSwitchover(Message, frozen=True, kw_only=True, omit_defaults=True, tag="cancel_switchover"):
+    """Call off a switchover before the holder has stepped down. Answer: `switchover_cancelled`. Needs no session."""
+
+    resource_id: str
+    epoch: int
+    """The tenure that was to end."""
+
+
+class ExpireSession(Message, frozen=True, kw_only=True, omit_defaults=True, tag="expire_session"):
+    """A person vouches that a session's process is dead. Answer: `session_ended`. Needs no session of its own.
+
+    It ends at once, with all its registrations. Refused with `instance_alive` while its heartbeats come.
+    """
+
+    session: int
+    """Its public number."""
+    by: str = ""
+    """Who vouches for it, for people: it stands in the events."""
 
 
 class Goodbye(Message, frozen=True, kw_only=True, omit_defaults=True, tag="goodbye"):
@@ -174,7 +219,9 @@ type ClientMessage = (
     | RegisterMany
     | Resign
     | Deregister
-    | RequestResignation
+    | Switchover
+    | CancelSwitchover
+    | ExpireSession
     | Goodbye
     | ListServices
     | ListRoles
@@ -213,6 +260,19 @@ class RoleStatement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """None: the registration is gone."""
     epoch: int = 0
     revision: int
+    hold_limit_ms: int = 0
+    """With a tenure: how long it lasts in silence, if longer than the lease."""
+
+
+class StepDown(Message, frozen=True, kw_only=True, omit_defaults=True, tag="step_down"):
+    """Somebody asks for this tenure to end. Pushed on the control channel, and repeated in each `heartbeat_ack`."""
+
+    registration_id: int
+    epoch: int
+    drain_ms: int = 0
+    """How long its work may go on: then stop it, and resign."""
+    withdrawn: bool = False
+    """True: it need not end any more."""
 
 
 class HeartbeatAck(Message, frozen=True, kw_only=True, omit_defaults=True, tag="heartbeat_ack"):
@@ -228,6 +288,8 @@ class HeartbeatAck(Message, frozen=True, kw_only=True, omit_defaults=True, tag="
     """The epochs given up whose end is durable: they need not be named any more."""
     statements: tuple[RoleStatement, ...] = ()
     """The session's registrations whose role is newer than the heartbeat's `applied_revision`."""
+    asked: tuple[StepDown, ...] = ()
+    """All tenures of the session that somebody has asked to end; one that is not listed need not end any more."""
 
 
 class RoleStatements(Message, frozen=True, kw_only=True, omit_defaults=True, tag="role_statements"):
@@ -245,6 +307,8 @@ class Registered(Message, frozen=True, kw_only=True, omit_defaults=True, tag="re
     epoch: int = 0
     revision: int
     """The revision of this statement about its role."""
+    hold_limit_ms: int = 0
+    """With a tenure: how long it lasts in silence, if longer than the lease."""
 
 
 class RegisterResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -272,17 +336,27 @@ class Deregistered(Message, frozen=True, kw_only=True, omit_defaults=True, tag="
     statement: RoleStatement
 
 
-class ResignationRequested(Message, frozen=True, kw_only=True, omit_defaults=True, tag="resignation_requested"):
-    """The holder has been told; whether and when it steps down shows in the events."""
+class SwitchoverStarted(Message, frozen=True, kw_only=True, omit_defaults=True, tag="switchover_started"):
+    """The holder is asked to step down; how it goes shows in the resource and in the events."""
 
     registration_id: int
-
-
-class StepDown(Message, frozen=True, kw_only=True, omit_defaults=True, tag="step_down"):
-    """Pushed on the control channel: somebody asks for this tenure to end. Stop its work, then resign."""
-
-    registration_id: int
+    """Whose tenure it is that is to end."""
     epoch: int
+    """That tenure."""
+
+
+class SwitchoverCancelled(Message, frozen=True, kw_only=True, omit_defaults=True, tag="switchover_cancelled"):
+    """The holder need not step down any more; if it does, because it had stopped already, that is a resignation."""
+
+    epoch: int
+
+
+class SessionEnded(Message, frozen=True, kw_only=True, omit_defaults=True, tag="session_ended"):
+    """The session has ended, on a person's word."""
+
+    session: int
+    registration_count: int
+    """How many registrations ended with it."""
 
 
 class Farewell(Message, frozen=True, kw_only=True, omit_defaults=True, tag="farewell"):
@@ -315,6 +389,8 @@ class Resource(Message, frozen=True, kw_only=True, omit_defaults=True, tag="reso
 
     revision: int
     resource: ResourceView
+    moves: tuple[Move, ...] = ()
+    """How its role has moved since the broker started, the newest last, at most 8."""
 
 
 class PresencePage(Message, frozen=True, kw_only=True, omit_defaults=True, tag="presence_page"):
@@ -351,7 +427,9 @@ type BrokerMessage = (
     | RegisteredMany
     | Resigned
     | Deregistered
-    | ResignationRequested
+    | SwitchoverStarted
+    | SwitchoverCancelled
+    | SessionEnded
     | StepDown
     | Farewell
     | ServicePage

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from tenure.contract.vocabulary import ServiceRole, ServiceStatus
+from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 
 
 class Holder(Struct, frozen=True, kw_only=True):
@@ -53,11 +53,66 @@ class ServiceInstance(Struct, frozen=True, kw_only=True):
     lease_ms: int
     lease_left_ms: int
     """How long the broker waits for the next heartbeat, at the time of the answer."""
+    hold_limit_ms: int = 0
+    """How long its tenures last in silence, if longer than the lease."""
+    loop_lag_ms: int | None = None
+    """How late its event loop has been, as its newest heartbeat said; None if nobody watches it."""
+    margin_ms: int | None = None
+    """How much of the lease was left when it was last renewed, as its newest heartbeat said; None before that."""
 
     @property
     def is_active(self) -> bool:
         """Whether the broker had this instance as the active one when it answered."""
         return self.role is ServiceRole.ACTIVE
+
+    @property
+    def is_at_risk(self) -> bool:
+        """Whether it may soon lose the role: it is late, its lease is renewed late, or its event loop hardly turns."""
+        return is_at_risk(self.status, self.lease_ms, self.loop_lag_ms, self.margin_ms)
+
+
+class Switchover(Struct, frozen=True, kw_only=True):
+    """A switchover under way."""
+
+    epoch: int
+    """The tenure that is to end."""
+    asked_ms: int
+    """Unix milliseconds at which it was asked for."""
+    drain_left_ms: int
+    """How long the holder may go on; 0: its tenure is renewed no more."""
+    to_registration_id: int = 0
+    to_instance_id: str = ""
+    """Who is to take over; empty: whoever is next."""
+    by: str = ""
+    """Who asked for it, and over ipc the user the kernel names."""
+
+
+class Move(Struct, frozen=True, kw_only=True):
+    """How a role went from one tenure to the next; times are unix milliseconds by the broker's clock, 0: not known."""
+
+    old_epoch: int
+    old_instance_id: str
+    end_reason: ChangeReason
+    lease_ms: int
+    """How long it lasted in silence."""
+    last_heard_ms: int
+    """When the old holder's newest heartbeat came."""
+    asked_ms: int = 0
+    """When a switchover asked for its end."""
+    ended_ms: int
+    """When its end was decided: by its word, a proof or the end of its lease."""
+    new_epoch: int = 0
+    """0: a vacancy still."""
+    new_instance_id: str = ""
+    promoted_ms: int = 0
+    committed_ms: int = 0
+    entered_ms: int = 0
+    """When the new holder was first active, as it says itself."""
+
+    @property
+    def gap_ms(self) -> int | None:
+        """How long nobody was active as far as the broker can tell; None if nobody is known to be yet."""
+        return self.entered_ms - self.ended_ms if self.entered_ms else None
 
 
 class ResourceView(Struct, frozen=True, kw_only=True):
@@ -71,6 +126,7 @@ class ResourceView(Struct, frozen=True, kw_only=True):
     """The first 100 in the order in which they would succeed; those that may not at present come last."""
     standby_count: int
     """How many stand by in all."""
+    switchover: Switchover | None = None
 
 
 class Presence(Struct, frozen=True, kw_only=True, array_like=True):
@@ -79,3 +135,14 @@ class Presence(Struct, frozen=True, kw_only=True, array_like=True):
     session: int
     status: ServiceStatus
     lease_left_ms: int
+    loop_lag_ms: int | None = None
+    margin_ms: int | None = None
+
+
+def is_at_risk(status: ServiceStatus, lease_ms: int, loop_lag_ms: int | None, margin_ms: int | None) -> bool:
+    """Whether a session may soon lose its roles: it is late, or used half of its lease up before it was renewed."""
+    if status is ServiceStatus.LATE:
+        return True
+    return (margin_ms is not None and margin_ms < lease_ms / 2) or (
+        loop_lag_ms is not None and loop_lag_ms > lease_ms / 2
+    )

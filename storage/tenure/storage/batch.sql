@@ -44,17 +44,17 @@ BEGIN
 
     INSERT INTO registrations (
         registration_id, session, service_name, instance_id, resource_id, role, epoch, role_revision,
-        revision, since_ms, priority, candidate, declined_epoch, metadata)
+        revision, since_ms, priority, candidate, declined_epoch, metadata, hold_limit_ms)
     SELECT
         value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
-        value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value -> 13
+        value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value -> 13, value ->> 14
     FROM json_each(NEW.registrations) WHERE true ORDER BY key
     ON CONFLICT (registration_id) DO UPDATE SET
         session = excluded.session, service_name = excluded.service_name, instance_id = excluded.instance_id,
         resource_id = excluded.resource_id, role = excluded.role, epoch = excluded.epoch,
         role_revision = excluded.role_revision, revision = excluded.revision, since_ms = excluded.since_ms,
         priority = excluded.priority, candidate = excluded.candidate, declined_epoch = excluded.declined_epoch,
-        metadata = excluded.metadata;
+        metadata = excluded.metadata, hold_limit_ms = excluded.hold_limit_ms;
 
     INSERT INTO tenures (epoch, resource_id, service_name, instance_id, began_ms, ended_ms, end_revision, end_reason)
     SELECT

@@ -23,7 +23,7 @@ SELECT json_group_array(json_object(
     'registration_id', registration_id, 'session', session, 'service_name', service_name, 'instance_id', instance_id,
     'resource_id', resource_id, 'role', role, 'epoch', epoch, 'role_revision', role_revision, 'revision', revision,
     'since_ms', since_ms, 'priority', priority, 'candidate', json(iif(candidate, 'true', 'false')),
-    'declined_epoch', declined_epoch, 'metadata', json(metadata)))
+    'declined_epoch', declined_epoch, 'metadata', json(metadata), 'hold_limit_ms', hold_limit_ms))
 FROM (SELECT * FROM registrations WHERE registration_id >= ? ORDER BY registration_id LIMIT ?);
 
 -- The newest tenure of each resource, in the order of epochs; of a resource whose newest has not ended, the one before

@@ -2,7 +2,7 @@
 -- Every table is STRICT: a value of another type than its column's is refused, not converted.
 
 PRAGMA application_id = 1413828181; -- 'TENU', so that a file of something else is not taken for a store
-PRAGMA user_version = 1;            -- the number of the newest migration that is in here
+PRAGMA user_version = 2;            -- the number of the newest migration that is in here
 
 -- What is known of the store itself: exactly one row.
 CREATE TABLE meta (
@@ -40,6 +40,7 @@ CREATE TABLE registrations (
     candidate       INTEGER NOT NULL CHECK (candidate IN (0, 1)),
     declined_epoch  INTEGER NOT NULL,    -- the tenure it resigned from and whose vacancy it does not fill, 0 for none
     metadata        TEXT    NOT NULL,    -- a JSON object of strings
+    hold_limit_ms   INTEGER NOT NULL DEFAULT 0, -- how long its tenures last in silence, if longer than the lease
     CHECK ((role = 'active') = (epoch > 0))
 ) STRICT;
 

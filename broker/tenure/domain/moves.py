@@ -1,0 +1,64 @@
+"""How a role went from one tenure to the next, for people who ask why. Kept in memory; nothing is decided by it.
+
+A move begins with the end of a tenure and is completed by what follows: the promotion, its commit, and the new holder's
+own word on when it was first active. A resource keeps the newest few.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import structs
+
+from tenure.contract.views import Move
+from tenure.contract.vocabulary import ChangeReason
+from tenure.domain.records import Registration
+from tenure.domain.state import Resource, Switchover
+
+_MOVES_MAX: Final = 8  # of a resource: what an operator asks about is the last one or two
+
+
+def begin_move(
+    resource: Resource,
+    old: Registration,
+    lease_ms: int,
+    reason: ChangeReason,
+    silent_ms: int,
+    unix_ms: int,
+    switchover: Switchover | None,
+) -> None:
+    """A tenure has ended."""
+    move = Move(
+        old_epoch=old.epoch,
+        old_instance_id=old.instance_id,
+        end_reason=reason,
+        lease_ms=old.limit_ms(lease_ms),
+        last_heard_ms=unix_ms - silent_ms,
+        asked_ms=0 if switchover is None else switchover.asked.unix_ms,
+        ended_ms=unix_ms,
+    )
+    resource.moves = (*resource.moves[1 - _MOVES_MAX :], move)
+
+
+def complete_move(resource: Resource, new: Registration, unix_ms: int) -> None:
+    """A tenure has begun; the first one of a resource is no move."""
+    if resource.moves and not resource.moves[-1].new_epoch:
+        move = structs.replace(
+            resource.moves[-1], new_epoch=new.epoch, new_instance_id=new.instance_id, promoted_ms=unix_ms
+        )
+        resource.moves = (*resource.moves[:-1], move)
+
+
+def note_committed(resource: Resource, epoch: int, unix_ms: int) -> None:
+    """The beginning of a tenure is durable."""
+    resource.moves = tuple(
+        structs.replace(move, committed_ms=unix_ms) if move.new_epoch == epoch else move for move in resource.moves
+    )
+
+
+def note_entered(resource: Resource, epoch: int, unix_ms: int) -> None:
+    """A holder was first active in its tenure at this time, by the broker's clock. The first word on it counts."""
+    resource.moves = tuple(
+        structs.replace(move, entered_ms=unix_ms) if move.new_epoch == epoch and not move.entered_ms else move
+        for move in resource.moves
+    )

@@ -1,0 +1,181 @@
+"""Planned moves: a tenure is asked to end, its holder acknowledges by resigning, the next is promoted in that commit.
+
+A switchover passes through: *draining* (the holder may finish its work) ──▶ *revoking* (its tenure is renewed no more,
+and ends when it can no longer be believed) ──▶ gone. Any end of the tenure ends it, whatever the reason; so does
+cancelling. Nobody is asked to step down unless somebody could take over. The intent is not durable, only the move is.
+"""
+
+from __future__ import annotations
+
+from tenure.contract.errors import (
+    LimitExceededError,
+    NotActiveError,
+    NotEligibleError,
+    NotFoundError,
+    SwitchoverUnderWayError,
+)
+from tenure.contract.messages import CancelSwitchover, StepDown, SwitchoverCancelled, SwitchoverStarted
+from tenure.contract.messages import Switchover as SwitchoverRequest
+from tenure.contract.vocabulary import ChangeReason
+from tenure.domain.draft import Draft
+from tenure.domain.limits import RegistryLimits
+from tenure.domain.records import Registration
+from tenure.domain.state import Presence, Resource, Switchover
+from tenure.domain.succession import may_succeed, planned_successor, successor
+
+
+def start(draft: Draft, request: SwitchoverRequest, by: str, limits: RegistryLimits) -> SwitchoverStarted:
+    """Ask the holder of a tenure to step down for somebody else; a repeat finds the switchover as it is.
+
+    Raises:
+        NotFoundError: Nobody is registered for the resource, or the successor named is not.
+        NotActiveError: The tenure named is over.
+        NotEligibleError: The successor named, or anybody at all, could not be promoted at present.
+        SwitchoverUnderWayError: Another one is, to somebody else.
+        LimitExceededError: Too many are under way.
+    """
+    resource, holder = _held(draft, request.resource_id, request.epoch)
+    under_way = draft.state.switchovers.get(request.resource_id)
+    if under_way is not None:
+        if under_way.to_registration_id != request.to_registration_id:
+            raise SwitchoverUnderWayError(
+                f"a switchover of {request.resource_id!r} is under way already (asked for by {under_way.by or 'nobody'}"
+                "); wait for its end or cancel it"
+            )
+        return SwitchoverStarted(registration_id=holder.registration_id, epoch=holder.epoch)
+    if len(draft.state.switchovers) >= limits.switchovers_max:
+        raise LimitExceededError(
+            f"{len(draft.state.switchovers)} switchovers are under way, which is the limit (switchovers_max); wait for "
+            "some to end",
+            limit=limits.switchovers_max,
+        )
+    switchover = Switchover(holder, draft.state.sessions[holder.session], draft.now, request.drain_ms)
+    switchover.to_registration_id = request.to_registration_id
+    switchover.even_if_vacant = request.even_if_vacant
+    switchover.is_revoking = request.drain_ms == 0
+    switchover.by = by
+    _check_successor(draft, resource, switchover)
+    draft.state.switchovers[request.resource_id] = switchover
+    _tell(
+        draft, holder, StepDown(registration_id=holder.registration_id, epoch=holder.epoch, drain_ms=request.drain_ms)
+    )
+    return SwitchoverStarted(registration_id=holder.registration_id, epoch=holder.epoch)
+
+
+def cancel(draft: Draft, request: CancelSwitchover) -> SwitchoverCancelled:
+    """Call a switchover off: the tenure is renewed again.
+
+    Raises:
+        NotFoundError: Nobody is registered for the resource, or no switchover of it is under way.
+        NotActiveError: The tenure named is over.
+    """
+    _, holder = _held(draft, request.resource_id, request.epoch)
+    if request.resource_id not in draft.state.switchovers:
+        raise NotFoundError(f"no switchover of {request.resource_id!r} is under way; nothing was changed")
+    _withdraw(draft, request.resource_id, holder)
+    return SwitchoverCancelled(epoch=holder.epoch)
+
+
+def leave_tenure(draft: Draft, holder: Registration, reason: ChangeReason) -> Registration:
+    """The holder has left its tenure: let it stand by, and somebody else be promoted. Returns it as it was demoted.
+
+    Where a switchover had asked for this, and nobody is left who could take over, the holder itself begins another
+    tenure rather than leaving a vacancy.
+    """
+    switchover = draft.state.switchovers.get(holder.resource_id)
+    is_wanted = reason is ChangeReason.RESIGNED
+    if switchover is None or not is_wanted:
+        demoted = draft.demote(holder, reason, declined=is_wanted)
+        draft.fill(holder.resource_id)
+        return demoted
+    demoted = draft.demote(holder, ChangeReason.SWITCHOVER, declined=True, by=switchover.by)
+    draft.fill(holder.resource_id)
+    status = draft.state.sessions[holder.session].status(draft.now.now_ms)
+    is_vacant = draft.state.resources[holder.resource_id].active is None
+    if is_vacant and draft.may_promote and not switchover.even_if_vacant and status.may_be_promoted:
+        draft.promote(demoted, ChangeReason.SWITCHOVER)
+    return demoted
+
+
+def take_due_steps(draft: Draft) -> None:
+    """Stop renewing the tenures whose drain is over, and end those that nobody can believe in any more."""
+    for resource_id, switchover in list(draft.state.switchovers.items()):
+        if switchover.due_ms > draft.now.now_ms:
+            continue
+        holder = draft.state.registrations[switchover.registration_id]
+        if switchover.is_revoking:
+            draft.demote(holder, ChangeReason.REVOKED, declined=True, by=switchover.by)
+            draft.fill(resource_id)
+        elif _has_successor(draft, draft.state.resources[resource_id], switchover):
+            switchover.is_revoking = True
+        else:
+            _withdraw(draft, resource_id, holder)
+
+
+def asks_of(draft: Draft, presence: Presence) -> tuple[StepDown, ...]:
+    """Which tenures of a session have been asked to end."""
+    return tuple(
+        StepDown(
+            registration_id=switchover.registration_id,
+            epoch=switchover.epoch,
+            drain_ms=switchover.drain_left_ms(draft.now.now_ms),
+        )
+        for switchover in draft.state.switchovers.values()
+        if switchover.registration_id in presence.registrations
+    )
+
+
+def _held(draft: Draft, resource_id: str, epoch: int) -> tuple[Resource, Registration]:
+    resource = draft.state.resources.get(resource_id)
+    if resource is None or resource.is_abandoned:
+        raise NotFoundError(f"nobody is registered for resource {resource_id!r}")
+    if resource.active is None:
+        raise NotActiveError(f"nobody is active for resource {resource_id!r}; nothing was asked of anybody")
+    holder = draft.state.registrations[resource.active]
+    if holder.epoch != epoch:
+        raise NotActiveError(
+            f"epoch {epoch} of {resource_id!r} is over: {holder.instance_id} is active with epoch {holder.epoch}; "
+            "nothing was changed"
+        )
+    return resource, holder
+
+
+def _check_successor(draft: Draft, resource: Resource, switchover: Switchover) -> None:
+    number = switchover.to_registration_id
+    if number == 0:
+        if not _has_successor(draft, resource, switchover):
+            raise NotEligibleError(
+                f"none of {len(resource.standbys)} standbys could take over at present: each is late, unhealthy, "
+                "starting or draining; nothing was asked of anybody"
+            )
+        return
+    target = draft.state.registrations.get(number)
+    if target is None or number not in resource.standbys:
+        raise NotFoundError(
+            f"registration {number} does not stand by for this resource; nothing was asked of anybody"
+            if number != resource.active
+            else f"registration {number} is the active one already; nothing was asked of anybody"
+        )
+    status = draft.state.sessions[target.session].status(draft.now.now_ms)
+    if not may_succeed(target, resource, status):
+        raise NotEligibleError(
+            f"{target.instance_id} could not take over at present: it is {status}; nothing was asked of anybody"
+        )
+
+
+def _has_successor(draft: Draft, resource: Resource, switchover: Switchover) -> bool:
+    now_ms = draft.now.now_ms
+    return (
+        switchover.even_if_vacant
+        or planned_successor(draft.state, resource, switchover, now_ms) is not None
+        or successor(draft.state, resource, now_ms) is not None
+    )
+
+
+def _withdraw(draft: Draft, resource_id: str, holder: Registration) -> None:
+    del draft.state.switchovers[resource_id]
+    _tell(draft, holder, StepDown(registration_id=holder.registration_id, epoch=holder.epoch, withdrawn=True))
+
+
+def _tell(draft: Draft, holder: Registration, step_down: StepDown) -> None:
+    draft.step_downs.append((holder.session, step_down))
