@@ -82,7 +82,7 @@ async def test_resign_hands_over_and_status_and_events_tell_it(socket_directory:
         told = [json.loads(line) for line in out.splitlines()]
         assert [event["revision"] for event in told] == list(range(1, len(told) + 1))
         reasons = [event["reason"] for event in told if event["type"] == "role_changed"]
-        assert reasons[-2:] == ["resigned", "succession"]
+        assert reasons[-2:] == ["switchover", "switchover"]
 
 
 async def test_a_refused_claim_exits_with_75_and_names_the_holder(
