@@ -14,11 +14,19 @@ from typing import Any
 
 import pytest
 import structlog
+from msgspec import structs
 
-from tenure.broker.logs import configure_logging, log_role_change, log_role_conflict, make_logger, role_fields
+from tenure.broker.logs import (
+    configure_logging,
+    log_intervention,
+    log_role_change,
+    log_role_conflict,
+    make_logger,
+    role_fields,
+)
 from tenure.contract.errors import ErrorInfo, RoleConflictError
 from tenure.contract.events import DeregisteredEvent, PreviousHolder, RegisteredEvent, RoleChangedEvent
-from tenure.contract.messages import Register
+from tenure.contract.messages import CancelSwitchover, ExpireSession, Register, Switchover
 from tenure.contract.views import Holder
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 
@@ -89,6 +97,37 @@ def test_role_change_is_one_line_of_json() -> None:
         "previous_holder": "order-gateway/gw-2",
         "previous_epoch": 4,
     }
+
+
+def test_the_end_of_a_tenure_says_how_silent_it_was_and_who_asked_for_it() -> None:
+    """A planned move names who planned it, and any end of a tenure how long its holder had not been heard."""
+    stream = io.StringIO()
+    ended = structs.replace(FAILOVER, reason=ChangeReason.SWITCHOVER, silent_ms=120, by="ada (uid:7)")
+    log_role_change(make_logger("info", "json", stream), ended)
+
+    (line,) = lines(stream)
+
+    assert (line["reason"], line["silent_ms"], line["by"]) == ("switchover", 120, "ada (uid:7)")
+
+
+def test_what_people_ask_for_is_written_down() -> None:
+    """Who asked for a switchover, called one off, or declared somebody dead, and which user the kernel says it was."""
+    stream = io.StringIO()
+    log = make_logger("info", "json", stream)
+
+    log_intervention(log, Switchover(resource_id="r", epoch=4, drain_ms=500, by="ada"), "uid:7")
+    log_intervention(log, CancelSwitchover(resource_id="r", epoch=4), "uid:7")
+    log_intervention(log, ExpireSession(session=6, by="ada"), "uid:7")
+
+    asked, cancelled, dead = lines(stream)
+    assert (asked["event"], asked["by"], asked["identity"], asked["drain_ms"]) == (
+        "switchover.requested",
+        "ada",
+        "uid:7",
+        500,
+    )
+    assert (cancelled["event"], cancelled["resource_id"], cancelled["epoch"]) == ("switchover.cancelled", "r", 4)
+    assert (dead["event"], dead["level"], dead["session"], dead["by"]) == ("session.declared_dead", "warning", 6, "ada")
 
 
 def test_beginning_and_end_of_a_registration_are_role_changes() -> None:

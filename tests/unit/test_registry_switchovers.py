@@ -268,6 +268,24 @@ def test_a_holder_that_does_not_answer_ends_with_its_lease() -> None:
     assert (ended.reason, begun.reason) == (ChangeReason.REVOKED, ChangeReason.SWITCHOVER)
 
 
+def test_a_holder_that_finds_its_tenure_confirmed_no_more_is_not_promoted_again() -> None:
+    """★ It gives the epoch up a moment before the broker ends it, and is first in line: still the role moves on."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r", priority=9)
+    b.stand_by("r")
+    scene.ask(Switchover(resource_id="r", epoch=held.epoch))
+    scene.pass_ms(LEASE_MS - 1, a, b)
+
+    a.beat(ServiceStatus.HEALTHY, GivenUp(epoch=held.epoch))
+
+    ended, begun = scene.last.events
+    assert isinstance(ended, RoleChangedEvent)
+    assert isinstance(begun, RoleChangedEvent)
+    assert (ended.reason, begun.reason) == (ChangeReason.REVOKED, ChangeReason.SWITCHOVER)
+    assert scene.who("r") == "b | a"
+
+
 def test_a_held_tenure_that_does_not_answer_ends_with_its_hold() -> None:
     """★ A tenure is believed for its own limit: a longer one takes longer to revoke."""
     planned = Planned(hold_limit_ms=2 * LEASE_MS)

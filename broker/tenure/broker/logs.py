@@ -13,7 +13,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 from io import TextIOWrapper
-from typing import Any, BinaryIO, Final, Literal, Protocol, TextIO, cast, override
+from typing import Any, BinaryIO, Final, Literal, Protocol, TextIO, assert_never, cast, override
 
 import msgspec
 import structlog
@@ -21,7 +21,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from tenure.contract.errors import ErrorInfo
 from tenure.contract.events import RoleChangedEvent
-from tenure.contract.messages import Register
+from tenure.contract.messages import CancelSwitchover, ExpireSession, Register, Switchover
 
 type LogLevel = Literal["debug", "info", "warning", "error"]
 type LogFormat = Literal["auto", "json", "console"]
@@ -86,7 +86,32 @@ def log_role_change(log: LineLog, event: RoleChangedEvent) -> None:
     if previous is not None:
         fields["previous_holder"] = f"{previous.service_name}/{previous.instance_id}"
         fields["previous_epoch"] = previous.epoch
+    if event.silent_ms is not None:
+        fields["silent_ms"] = event.silent_ms
+    if event.by:
+        fields["by"] = event.by
     log.info("role.changed", **fields)
+
+
+def log_intervention(log: LineLog, request: Switchover | CancelSwitchover | ExpireSession, identity: str) -> None:
+    """Write that a person asked for something, granted or not: who, over ipc also by the user the kernel names."""
+    match request:
+        case Switchover():
+            log.info(
+                "switchover.requested",
+                resource_id=request.resource_id,
+                epoch=request.epoch,
+                to_registration_id=request.to_registration_id,
+                drain_ms=request.drain_ms,
+                by=request.by,
+                identity=identity,
+            )
+        case CancelSwitchover():
+            log.info("switchover.cancelled", resource_id=request.resource_id, epoch=request.epoch, identity=identity)
+        case ExpireSession():
+            log.warning("session.declared_dead", session=request.session, by=request.by, identity=identity)
+        case _:
+            assert_never(request)
 
 
 def log_role_conflict(log: LineLog, request: Register, error: ErrorInfo) -> None:

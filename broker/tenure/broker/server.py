@@ -23,13 +23,13 @@ from tenure.broker.clock import LeaseClock
 from tenure.broker.config import Config
 from tenure.broker.connections import Connection
 from tenure.broker.core import BrokerCore, CoreLimits, EventsRead, Outgoing, Release
-from tenure.broker.logs import log_role_change, log_role_conflict
+from tenure.broker.logs import log_intervention, log_role_change, log_role_conflict
 from tenure.broker.proof import ExitWatch
 from tenure.broker.sockets import Publisher, Received, Requests
 from tenure.contract.errors import ErrorCode, InternalError, RevisionCompactedError
 from tenure.contract.events import RoleChangedEvent, SessionClosedEvent
 from tenure.contract.limits import PROGRESS_INTERVAL_MS
-from tenure.contract.messages import Hello
+from tenure.contract.messages import CancelSwitchover, ExpireSession, Hello, Switchover
 from tenure.contract.vocabulary import ChangeReason, Channel
 from tenure.domain.records import StoredState
 from tenure.domain.store import EventsCompactedError, Store, StoreError, StoreInvariantError, StoreRefusedError
@@ -248,6 +248,8 @@ class Broker:
                 return False
             if isinstance(request, Hello):
                 self._watch_process(request, core.connections.get(route))
+            elif isinstance(request, (Switchover, CancelSwitchover, ExpireSession)):
+                log_intervention(self._log, request, peer.identity)
         return True
 
     def _settle(self) -> None:

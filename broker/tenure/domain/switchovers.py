@@ -80,10 +80,12 @@ def leave_tenure(draft: Draft, holder: Registration, reason: ChangeReason) -> Re
     """The holder has left its tenure: let it stand by, and somebody else be promoted. Returns it as it was demoted.
 
     Where a switchover had asked for this, and nobody is left who could take over, the holder itself begins another
-    tenure rather than leaving a vacancy.
+    tenure rather than leaving a vacancy. One that found its tenure confirmed no more has not acknowledged anything.
     """
     switchover = draft.state.switchovers.get(holder.resource_id)
     is_wanted = reason is ChangeReason.RESIGNED
+    if switchover is not None and switchover.is_revoking and not is_wanted:
+        return _revoke(draft, holder, switchover)
     if switchover is None or not is_wanted:
         demoted = draft.demote(holder, reason, declined=is_wanted)
         draft.fill(holder.resource_id)
@@ -104,8 +106,7 @@ def take_due_steps(draft: Draft) -> None:
             continue
         holder = draft.state.registrations[switchover.registration_id]
         if switchover.is_revoking:
-            draft.demote(holder, ChangeReason.REVOKED, declined=True, by=switchover.by)
-            draft.fill(resource_id)
+            _revoke(draft, holder, switchover)
         elif _has_successor(draft, draft.state.resources[resource_id], switchover):
             switchover.is_revoking = True
         else:
@@ -123,6 +124,13 @@ def asks_of(draft: Draft, presence: Presence) -> tuple[StepDown, ...]:
         for switchover in draft.state.switchovers.values()
         if switchover.registration_id in presence.registrations
     )
+
+
+def _revoke(draft: Draft, holder: Registration, switchover: Switchover) -> Registration:
+    """Nobody believes in the tenure any more: end it, and promote whoever was planned."""
+    demoted = draft.demote(holder, ChangeReason.REVOKED, declined=True, by=switchover.by)
+    draft.fill(holder.resource_id)
+    return demoted
 
 
 def _held(draft: Draft, resource_id: str, epoch: int) -> tuple[Resource, Registration]:
