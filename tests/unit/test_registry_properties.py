@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from tenure.contract.codec import encode
 from tenure.contract.errors import RequestRefusedError
 from tenure.contract.events import (
     AnyEvent,
@@ -21,6 +22,7 @@ from tenure.contract.events import (
     RegistrationUpdatedEvent,
     RoleChangedEvent,
 )
+from tenure.contract.intervals import AnyIntervalRecord, EnteredRecord, ExtendedRecord, LeftRecord, SessionRecord
 from tenure.contract.limits import CLOCK_DRIFT_PPM
 from tenure.contract.messages import (
     CancelSwitchover,
@@ -38,10 +40,14 @@ from tenure.contract.messages import (
     Switchover,
 )
 from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
+from tenure.domain.beliefs import Beliefs
+from tenure.domain.history import StoredHistory
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.state import State
 from tenure.domain.succession import successor
-from tests.unit.scene import Client, Ledger, Scene
+from tenure.domain.verdicts import State as VerdictState
+from tenure.domain.verification import verify
+from tests.unit.scene import HISTORY, Client, Ledger, Scene
 
 LIMITS = RegistryLimits(
     sessions_max=5,
@@ -89,10 +95,23 @@ class Holder:
         self.lease_ms = 0
         self.sent: list[ClientMessage] = []
         """Requests that the network may deliver once more."""
+        self.logs: list[list[AnyIntervalRecord]] = []
+        """What its sessions wrote down of their tenures, one log each."""
 
-    def leave(self, epoch: int, *, declined: bool) -> None:
+    def believe(self, epoch: int, now_ms: float, limit_ms: int, revision: int) -> None:
+        """A heartbeat that was sent just now is answered: the tenure lasts for as long as it may in silence."""
+        until_ms = now_ms + limit_ms * (1 - CLOCK_DRIFT_PPM / 1_000_000)
+        if epoch in self.believed:
+            extended = ExtendedRecord(epochs=(epoch,), at_ms=now_ms, until_ms=until_ms, revision=revision)
+            self.logs[-1].append(extended)
+        else:
+            self.logs[-1].append(EnteredRecord(epoch=epoch, at_ms=now_ms, until_ms=until_ms, unix_ms=0))
+        self.believed[epoch] = until_ms
+
+    def leave(self, epoch: int, now_ms: float, *, declined: bool) -> None:
         """Stop believing in a tenure."""
-        self.believed.pop(epoch, None)
+        if self.believed.pop(epoch, None) is not None:
+            self.logs[-1].append(LeftRecord(epoch=epoch, at_ms=now_ms, why="the test says so"))
         self.given_up[epoch] = declined
 
     def begin_anew(self) -> None:
@@ -237,7 +256,7 @@ class RegistryMachine(RuleBasedStateMachine):
         held = self.held_by(holder)
         if held:
             registration_id, epoch = data.draw(st.sampled_from(held))
-            holder.leave(epoch, declined=True)
+            holder.leave(epoch, self.scene.now_ms, declined=True)
             self.send(holder, Resign(registration_id=registration_id, epoch=epoch))
 
     @rule(
@@ -285,7 +304,7 @@ class RegistryMachine(RuleBasedStateMachine):
             registration_id = data.draw(st.sampled_from(sorted(presence.registrations)))
             epoch = self.scene.registry.state.registrations[registration_id].epoch
             if epoch and (knows_epoch or epoch in holder.believed):
-                holder.leave(epoch, declined=True)
+                holder.leave(epoch, self.scene.now_ms, declined=True)
             else:
                 epoch = 0
             self.send(holder, Deregister(registration_id=registration_id, epoch=epoch))
@@ -318,7 +337,7 @@ class RegistryMachine(RuleBasedStateMachine):
             self.scene.now_ms += ms
             for holder in self.holders:
                 for epoch in [epoch for epoch, until_ms in holder.believed.items() if until_ms <= self.scene.now_ms]:
-                    holder.leave(epoch, declined=False)
+                    holder.leave(epoch, self.scene.now_ms, declined=False)
             self.attempt(lambda: self.scene.expire(registrations_max))
             self.one_believer_for_each_resource()
             for number, holder in enumerate(self.holders):
@@ -412,6 +431,28 @@ class RegistryMachine(RuleBasedStateMachine):
                 assert event.epoch == event.revision > epochs.get(event.resource_id, 0)
                 epochs[event.resource_id] = event.epoch
         assert records(replay(self.scene.ledger)) == records(self.scene.registry.state)
+        self.verify_what_is_left()
+
+    def verify_what_is_left(self) -> None:
+        """G1 to G5 as a user would prove them: from the store's history and the clients' interval logs alone."""
+        beliefs = Beliefs()
+        for holder in self.holders:
+            for number, log in enumerate(holder.logs):
+                beliefs.read(f"{holder.client.name}-{number}", log)
+        stored = self.scene.ledger.stored()
+        history = StoredHistory(
+            history_id=stored.history_id,
+            next_revision=stored.revision + 1,
+            damage="",
+            has_unique_index=True,
+            events=[(event.revision, encode(event)) for event in self.committed_events],
+            sessions=stored.sessions,
+            registrations=stored.registrations,
+            tenures=sorted(stored.tenures, key=lambda tenure: tenure.epoch),
+        )
+        report = verify(history, beliefs)
+        states = {verdict.state for verdict in report.verdicts}
+        assert states <= ({VerdictState.PROVEN} if beliefs.logs else {VerdictState.PROVEN, VerdictState.NOT_CHECKED})
 
     # --- how it is done -----------------------------------------------------------------------------------------------
 
@@ -454,6 +495,11 @@ class RegistryMachine(RuleBasedStateMachine):
         if is_welcome and holder.client.session != before:
             holder.begin_anew()
             holder.lease_ms = lease_ms
+            holder.logs.append([
+                SessionRecord(
+                    format=1, history_id=HISTORY, session=holder.client.session, boot_id="b", pid=1, lease_ms=lease_ms
+                )
+            ])  # fmt: skip
             self.commit()
             self.renew(holder, ServiceStatus.HEALTHY)
 
@@ -483,7 +529,7 @@ class RegistryMachine(RuleBasedStateMachine):
             assert epoch in decided
             if epoch not in holder.given_up:
                 limit_ms = state.registrations[decided[epoch]].limit_ms(holder.lease_ms)
-                holder.believed[epoch] = self.scene.now_ms + limit_ms * (1 - CLOCK_DRIFT_PPM / 1_000_000)
+                holder.believe(epoch, self.scene.now_ms, limit_ms, ack.revision)
         for epoch in ack.given_up:
             assert epoch not in committed
             holder.given_up.pop(epoch, None)

@@ -16,6 +16,7 @@ from tenure.cli.resign import resign
 from tenure.cli.run import run
 from tenure.cli.serve import serve
 from tenure.cli.status import status
+from tenure.cli.verify import verify
 
 app = typer.Typer(
     name="tenure",
@@ -32,6 +33,7 @@ app.command()(events)
 app.command(context_settings={"allow_interspersed_args": False})(run)
 app.command()(resign)
 app.command()(admin)
+app.command()(verify)
 app.command()(demo)
 
 

@@ -128,8 +128,8 @@ class Database:
             return StoredState(
                 history_id=self._read_meta(),
                 revision=self._next_revision - 1,
-                sessions=tuple(self._slices("load_sessions", _sessions, 0, _after_session)),
-                registrations=tuple(self._slices("load_registrations", _registrations, 0, _after_registration)),
+                sessions=tuple(all_sessions(self._connection)),
+                registrations=tuple(all_registrations(self._connection)),
                 tenures=tuple(sorted(self._newest_tenures(), key=ending)),
             )
 
@@ -222,18 +222,8 @@ class Database:
         """How many events there are beyond those to be kept."""
         return next_revision - self._first_kept - self._options.events_kept
 
-    def _slices[T](
-        self, name: str, decoder: msgspec.json.Decoder[list[T]], start: int, after: Callable[[T], int]
-    ) -> Iterator[T]:
-        while True:
-            records = decoder.decode(self._connection.execute(queries()[name], (start, _LOAD_SLICE)).fetchone()[0])
-            yield from records
-            if len(records) < _LOAD_SLICE:
-                return
-            start = after(records[-1])
-
     def _newest_tenures(self) -> Iterable[Tenure]:
-        by_epoch = self._slices("load_tenures", _tenures, 0, _after_tenure)
+        by_epoch = slices(self._connection, "load_tenures", _tenures, _after_tenure)
         return {tenure.resource_id: tenure for tenure in by_epoch}.values()
 
     def _fail(self, why: str) -> StoreFailedError:
@@ -273,6 +263,34 @@ def readable() -> Generator[None]:
         yield
     except (sqlite3.Error, msgspec.DecodeError, ProtocolError, TypeError) as error:
         raise StoreUnusableError(f"the store cannot be read: {error}; {what_to_do(error)}") from error
+
+
+def all_sessions(connection: sqlite3.Connection) -> Iterator[Session]:
+    """The sessions, by number."""
+    return slices(connection, "load_sessions", _sessions, _after_session)
+
+
+def all_registrations(connection: sqlite3.Connection) -> Iterator[Registration]:
+    """The registrations, by id."""
+    return slices(connection, "load_registrations", _registrations, _after_registration)
+
+
+def all_tenures(connection: sqlite3.Connection) -> Iterator[Tenure]:
+    """Every tenure that is kept, by epoch."""
+    return slices(connection, "load_all_tenures", _tenures, _after_tenure)
+
+
+def slices[T](
+    connection: sqlite3.Connection, name: str, decoder: msgspec.json.Decoder[list[T]], after: Callable[[T], int]
+) -> Iterator[T]:
+    """All records that a query finds, a slice at a time, each from the key after the last."""
+    start = 0
+    while True:
+        records = decoder.decode(connection.execute(queries()[name], (start, _LOAD_SLICE)).fetchone()[0])
+        yield from records
+        if len(records) < _LOAD_SLICE:
+            return
+        start = after(records[-1])
 
 
 def _after_session(session: Session) -> int:

@@ -73,6 +73,23 @@ def what_to_do(error: Exception) -> str:
     return "see that the disk works and has room and that nobody else uses the file, or serve other data with --data"
 
 
+def check_version(connection: sqlite3.Connection, path: Path) -> int:
+    """See that a database is a store, and not a newer one than this program knows; returns its version.
+
+    Raises:
+        StoreUnusableError: It is something else, or newer.
+        sqlite3.Error: It cannot be read.
+    """
+    if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
+        raise StoreUnusableError(f"{path} is not a store of Tenure; serve other data with --data")
+    version, newest = _version(connection), len(sql.migrations())
+    if version > newest:
+        raise StoreUnusableError(
+            f"{path} is of version {version}, made by a newer Tenure; this one knows up to {newest}: upgrade it"
+        )
+    return version
+
+
 def migrate(connection: sqlite3.Connection, steps: Sequence[str]) -> None:
     """Bring the schema from the version it has to the newest, each step in a transaction of its own.
 
@@ -85,15 +102,8 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[str]) -> None:
 
 def _set_up(connection: sqlite3.Connection, path: Path, history_id: str, created_ms: int) -> None:
     is_new = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
-    newest = len(sql.migrations())
     if not is_new:
-        if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
-            raise StoreUnusableError(f"{path} is not a store of Tenure; serve other data with --data")
-        if _version(connection) > newest:
-            raise StoreUnusableError(
-                f"{path} is of version {_version(connection)}, made by a newer Tenure; this one knows versions up to "
-                f"{newest}: upgrade it"
-            )
+        check_version(connection, path)
     if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
         raise StoreUnusableError(f"{path} is where SQLite cannot keep a write-ahead log; serve other data with --data")
     for setting in _SETTINGS:

@@ -39,6 +39,12 @@ FROM (
             AND newer.end_revision IS NOT NULL)
     ORDER BY epoch LIMIT ?);
 
+-- name: load_all_tenures
+SELECT json_group_array(json_object(
+    'epoch', epoch, 'resource_id', resource_id, 'service_name', service_name, 'instance_id', instance_id,
+    'began_ms', began_ms, 'ended_ms', ended_ms, 'end_revision', end_revision, 'end_reason', end_reason))
+FROM (SELECT * FROM tenures WHERE epoch >= ? ORDER BY epoch LIMIT ?);
+
 -- Bodies are bytes, which JSON has no word for, so they travel as hexadecimal digits.
 -- name: read_events
 SELECT min(revision), json_group_array(hex(body))
