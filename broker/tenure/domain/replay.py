@@ -8,6 +8,7 @@ does not compare. At the first revision that is missing or cannot be read it sto
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import assert_never
 
 from tenure.contract.codec import decode_event
 from tenure.contract.errors import ProtocolError
@@ -31,7 +32,7 @@ from tenure.domain.history import (
     StoredHistory,
     TenureFacts,
 )
-from tenure.domain.records import Registration, Tenure
+from tenure.domain.records import Registration, Session, Tenure
 from tenure.domain.verdicts import Findings
 
 
@@ -140,6 +141,8 @@ class Replay:
                 if session.status not in {None, event.old_status}:
                     self.one_active.add(event.revision, f"session {event.session} was {session.status} before it")
                 session.status = event.new_status
+            case _:
+                assert_never(event)
 
     def _registered(self, event: RegisteredEvent) -> None:
         if event.registration_id != event.revision:
@@ -157,7 +160,7 @@ class Replay:
         resource = self._resource(event.resource_id)
         if not event.last_epoch and event.previous_holder is None and resource.active <= NOBODY:
             resource.last_epoch, resource.row = 0, None  # it has been forgotten, which leaves no event
-        elif event.last_epoch and resource.last_epoch not in {0, event.last_epoch}:
+        elif event.last_epoch not in {0, resource.last_epoch} and (resource.last_epoch or self.is_complete):
             self.rising_epochs.add(
                 event.revision,
                 f"the newest epoch of {event.resource_id!r} is {event.last_epoch} by this event, and "
@@ -310,17 +313,20 @@ class Replay:
         numbers: set[int] = set()
         for row in self._history.sessions:
             numbers.add(row.number)
-            known = self._sessions.pop(row.number, None)
-            if known is not None:
-                self._compare(self.one_active, row.number, f"session {row.number}", [
-                    (name, getattr(known, name), getattr(row, name)) for name in KnownSession.__slots__
-                ])  # fmt: skip
-            elif row.number >= self.first_revision and not self.gapless.count:
-                self.one_active.add(row.number, f"the table has session {row.number}, which by the events is over")
+            if not self.gapless.count:
+                self._compare_session(row)
         if not self.gapless.count:
             for number in self._sessions:
                 self.one_active.add(number, f"the table does not have session {number}")
         return numbers
+
+    def _compare_session(self, row: Session) -> None:
+        known = self._sessions.pop(row.number, None)
+        if known is not None:
+            values = [(name, getattr(known, name), getattr(row, name)) for name in KnownSession.__slots__]
+            self._compare(self.one_active, row.number, f"session {row.number}", values)
+        elif row.number >= self.first_revision:
+            self.one_active.add(row.number, f"the table has session {row.number}, which by the events is over")
 
     def _compare_registrations(self, sessions: set[int]) -> None:
         """One active for each resource in the table too; and each row is what its events come to."""
