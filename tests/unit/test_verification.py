@@ -34,8 +34,9 @@ from tenure.contract.intervals import (
 from tenure.contract.messages import GivenUp
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 from tenure.domain.beliefs import Beliefs, ImpossibleLogError
+from tenure.domain.history import KnownRegistration, KnownSession
 from tenure.domain.limits import RegistryLimits
-from tenure.domain.records import Batch
+from tenure.domain.records import Batch, Registration, Session
 from tenure.domain.verdicts import Guarantee, Report, State, Verdict
 from tenure.domain.verification import verify
 from tenure.storage.history import read_history
@@ -397,6 +398,7 @@ ENDLESS = "UPDATE tenures SET end_revision = NULL, ended_ms = NULL, end_reason =
         ("INSERT INTO tenures VALUES (5, 'r', 's', 'i', 1, 1, 6, 'resigned')", {"G1", "G3"}),
         ("UPDATE registrations SET revision = 900 WHERE role = 'active'", {"G1", "G3"}),
         ("UPDATE registrations SET priority = 900 WHERE role = 'active'", {"G1"}),
+        ("UPDATE registrations SET hold_limit_ms = 9000 WHERE role = 'active'", {"G1"}),
         ("DELETE FROM registrations WHERE role = 'active'", {"G1"}),
         ("UPDATE registrations SET registration_id = 5 WHERE role = 'active'", {"G1"}),
         ("UPDATE sessions SET status = 'draining' WHERE number = 5", {"G1"}),
@@ -411,6 +413,12 @@ async def test_a_table_that_is_not_what_its_events_come_to_is_named(
     await keep(busy_scene(), tmp_path)
     damage(tmp_path, statement)
     assert set(broken_by(report_of(tmp_path))) == broken
+
+
+def test_every_column_is_compared() -> None:
+    """What a registration or a session gets as a new column is looked at here too, but for its key and its secret."""
+    assert set(KnownRegistration.__slots__) == set(Registration.__struct_fields__) - {"registration_id"}
+    assert set(KnownSession.__slots__) == set(Session.__struct_fields__) - {"number", "session_id", "identity"}
 
 
 async def test_damage_that_only_the_database_sees_is_named(tmp_path: Path) -> None:

@@ -23,10 +23,18 @@ from tenure.contract.vocabulary import ChangeReason
 from tenure.domain.replay import Replay
 from tenure.domain.verdicts import Findings
 
-# How a tenure may end before its lease does: the holder's own word, or proof that its process is gone.
-_BEFORE_THE_LEASE: Final = frozenset({
-    ChangeReason.RESIGNED, ChangeReason.GIVEN_UP, ChangeReason.DEREGISTERED, ChangeReason.GOODBYE, ChangeReason.DIED,
-})  # fmt: skip
+# How a tenure may end before its lease does: by the holder's own word, or on proof that its process is gone.
+_BEFORE_THE_LEASE: Final = frozenset(
+    {
+        ChangeReason.RESIGNED,
+        ChangeReason.SWITCHOVER,
+        ChangeReason.GIVEN_UP,
+        ChangeReason.DEREGISTERED,
+        ChangeReason.GOODBYE,
+        ChangeReason.DIED,
+        ChangeReason.CONFIRMED_DEAD,
+    }
+)
 
 
 class ImpossibleLogError(ValueError):

@@ -49,8 +49,8 @@ class KnownRegistration:
     """A registration as far as the events tell; None is what they do not. Named like the table's columns."""
 
     __slots__ = (
-        "candidate", "declined_epoch", "epoch", "instance_id", "metadata", "priority", "resource_id", "revision",
-        "role", "role_revision", "service_name", "session", "since_ms",
+        "candidate", "declined_epoch", "epoch", "hold_limit_ms", "instance_id", "metadata", "priority", "resource_id",
+        "revision", "role", "role_revision", "service_name", "session", "since_ms",
     )  # fmt: skip
 
     def __init__(self, event: RoleChangedEvent | RegistrationUpdatedEvent) -> None:
@@ -65,6 +65,7 @@ class KnownRegistration:
         self.priority: int | None = None
         self.candidate: bool | None = None
         self.declined_epoch: int | None = None
+        self.hold_limit_ms: int | None = None
         self.metadata: dict[str, str] | None = None
         self.revision = event.revision
 

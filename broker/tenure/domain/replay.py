@@ -128,6 +128,7 @@ class Replay:
                 known.priority = event.priority
                 known.candidate = event.candidate
                 known.declined_epoch = event.declined_epoch
+                known.hold_limit_ms = event.hold_limit_ms
                 known.metadata = event.metadata
             case SessionOpenedEvent():
                 session = self._sessions[event.revision] = KnownSession()
@@ -152,6 +153,7 @@ class Replay:
         known.session = event.session
         known.priority = event.priority
         known.candidate = event.candidate
+        known.hold_limit_ms = event.hold_limit_ms
         known.metadata = event.metadata
         if event.last_epoch >= event.revision:
             self.rising_epochs.add(
