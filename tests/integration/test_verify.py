@@ -119,7 +119,7 @@ async def test_people_are_shown_a_table(directory: Path) -> None:
         connection.execute("DELETE FROM events WHERE revision = 2")
     code, out = await output_of("verify", "--data", str(directory / "data"))
     assert code == 1
-    assert "revision 2: events 2 to 2 are missing" in out
+    assert "revision 2: event 2 is missing before 3" in out
 
 
 @pytest.mark.parametrize("which", ["data", "log", "directory"])

@@ -87,7 +87,7 @@ class Replay:
                 self._take_rows(revision)
             self.stopped_at = expected
             if revision != expected:
-                self.gapless.add(expected, f"events {expected} to {revision - 1} are missing")
+                self.gapless.add(expected, f"{_missing(expected, revision - 1)} before {revision}")
                 return
             if revision >= self._history.next_revision:
                 self.gapless.add(
@@ -108,7 +108,7 @@ class Replay:
         self.stopped_at = expected or 1
         newest = self._history.next_revision - 1
         if self.stopped_at <= newest:
-            self.gapless.add(self.stopped_at, f"events {self.stopped_at} to {newest}, the newest ones, are missing")
+            self.gapless.add(self.stopped_at, f"{_missing(self.stopped_at, newest)} at the end")
 
     def _take(self, event: AnyEvent) -> None:
         match event:
@@ -373,3 +373,7 @@ class Replay:
         for name, by_events, by_table in values:
             if by_events is not None and by_events != by_table:
                 findings.add(revision, f"{what}: {name} {by_events!s} by its event, {by_table!s} by the table")
+
+
+def _missing(first: int, last: int) -> str:
+    return f"event {first} is missing" if first == last else f"events {first} to {last} are missing"

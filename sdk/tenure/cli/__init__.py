@@ -14,7 +14,7 @@ def main() -> None:
             raise
         print(
             "The `tenure` command needs an extra that is not installed. Install it with:\n"
-            "    pip install 'tenure[cli]'       status, events, run, resign\n"
+            "    pip install 'tenure[cli]'       status, events, run, resign, verify\n"
             "    pip install 'tenure[broker]'    all of these, and serve, admin and demo",
             file=sys.stderr,
         )
