@@ -215,6 +215,14 @@ async def test_two_actives_by_the_events_alone_are_named(tmp_path: Path) -> None
     assert "becomes active for 'r' while" in verdict_of(report, Guarantee.G1).says
 
 
+async def test_an_epoch_that_is_not_its_revision_is_named(tmp_path: Path) -> None:
+    """G3: the event that begins a tenure is named, and not only the one that ends it."""
+    await keep(busy_scene(), tmp_path)
+    change_event(tmp_path, 4, epoch=3)
+    verdict = verdict_of(report_of(tmp_path), Guarantee.G3)
+    assert verdict.says == "revision 4: the tenure that begins has epoch 3"
+
+
 async def test_a_swapped_epoch_is_named(tmp_path: Path) -> None:
     """G3: the epochs of two tenures change places, in the table of tenures or that of registrations."""
     scene = busy_scene()
