@@ -8,7 +8,9 @@ python := .venv/bin/python
 # More arguments for pytest: make test ARGS='-k failover'
 ARGS ?=
 # The role logic: whoever is active is decided here, so every branch is run.
-role_logic := broker/tenure/domain/*,sdk/tenure/sdk/session.py,sdk/tenure/sdk/standing.py
+role_logic := broker/tenure/domain/*,sdk/tenure/sdk/session.py,sdk/tenure/sdk/tenures.py,sdk/tenure/sdk/standing.py
+role_logic := $(role_logic),sdk/tenure/sdk/drains.py,sdk/tenure/sdk/heartbeats.py,sdk/tenure/sdk/loop_watch.py
+role_logic := $(role_logic),sdk/tenure/sdk/witness.py
 
 .PHONY: help
 help: ## this list

@@ -23,6 +23,7 @@ from tenure.contract.messages import (
 from tenure.contract.vocabulary import ServiceRole
 from tenure.sdk.session import Held, SessionCore
 from tenure.sdk.standing import Reading
+from tenure.sdk.witness import Witness
 
 SESSION_ID = "0123456789abcdef0123456789abcdef"
 HISTORY = "history-1"
@@ -38,8 +39,22 @@ ACTIVE, STANDBY = ServiceRole.ACTIVE, ServiceRole.STANDBY
 class Stage:
     """A session's core, and the time."""
 
-    def __init__(self, lease_ms: int = LEASE_MS) -> None:
-        self.core = SessionCore(SESSION_ID, lease_ms, client="test")
+    def __init__(
+        self,
+        lease_ms: int = LEASE_MS,
+        *,
+        witness: Witness | None = None,
+        stall_limit_ms: float | None = None,
+        entry_margin_ms: float = 0.0,
+    ) -> None:
+        self.core = SessionCore(
+            SESSION_ID,
+            lease_ms,
+            client="test",
+            witness=witness,
+            stall_limit_ms=stall_limit_ms,
+            entry_margin_ms=entry_margin_ms,
+        )
         self.now = Reading(boottime_ms=90_000.0, raw_ms=50_000.0)
 
     # --- time ---------------------------------------------------------------------------------------------------------
@@ -100,6 +115,7 @@ class Stage:
         given_up: tuple[int, ...] = (),
         statements: tuple[RoleStatement, ...] = (),
         revision: int = SESSION,
+        asked: tuple[StepDown, ...] = (),
     ) -> None:
         """The broker answers a heartbeat and confirms these epochs."""
         self.hears(
@@ -110,6 +126,7 @@ class Stage:
                 confirmed=confirmed,
                 given_up=given_up,
                 statements=statements,
+                asked=asked,
             )
         )
 
@@ -117,9 +134,9 @@ class Stage:
         """The broker says what role a registration has."""
         self.hears(RoleStatements(statements=(statement(number, role, revision, epoch),)))
 
-    def ask_to_resign(self, number: int, epoch: int) -> None:
+    def ask_to_resign(self, number: int, epoch: int, drain_ms: int = 0) -> None:
         """Somebody asks for the end of a tenure."""
-        self.hears(StepDown(registration_id=number, epoch=epoch))
+        self.hears(StepDown(registration_id=number, epoch=epoch, drain_ms=drain_ms))
 
     def refuse(self, code: ErrorCode) -> Hello | None:
         """The broker refuses what came last on the control channel."""
@@ -133,18 +150,26 @@ class Stage:
         self.welcome()
         self.answer(self.sends())
 
-    def adopts(self, number: int, role: ServiceRole, epoch: int = 0, revision: int = 0) -> Held:
+    def adopts(
+        self, number: int, role: ServiceRole, epoch: int = 0, revision: int = 0, hold_limit_ms: int = 0
+    ) -> Held:
         """The answer to a registration comes on the request channel."""
         registered = Registered(
-            registration_id=number, resource_id="r", role=role, epoch=epoch, revision=revision or epoch or number
+            registration_id=number,
+            resource_id="r",
+            role=role,
+            epoch=epoch,
+            revision=revision or epoch or number,
+            hold_limit_ms=hold_limit_ms,
         )
         return self.core.adopt(registered, self.now)
 
-    def active(self, number: int = 10) -> Held:
-        """The session is open, and active under an epoch that is the registration's number."""
+    def active(self, number: int = 10, hold_limit_ms: int = 0) -> Held:
+        """The session is open, and active under an epoch that is its registration's number; the broker was told so."""
         self.open()
-        held = self.adopts(number, ACTIVE, epoch=number)
+        held = self.adopts(number, ACTIVE, epoch=number, hold_limit_ms=hold_limit_ms)
         assert self.holds(held)
+        self.answer(self.sends(), number)
         return held
 
     def holds(self, held: Held) -> bool:

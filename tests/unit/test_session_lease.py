@@ -286,6 +286,7 @@ def test_the_lease_in_force_is_the_one_that_the_broker_says() -> None:
     held = stage.adopts(10, ACTIVE, epoch=10)
 
     assert held.standing.valid_until == sent.later(999)
+    stage.answer(stage.sends(), 10)
     stage.wait(199)
     assert stage.is_silent()
     stage.wait(1)

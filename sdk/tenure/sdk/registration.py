@@ -208,7 +208,7 @@ class Tenure:
     @property
     def is_asked_to_end(self) -> bool:
         """Whether somebody asked for this tenure to end."""
-        return self.registration.held.asked_epoch == self.epoch
+        return self.registration.held.ask is not None
 
     async def wait_ending(self, margin_ms: float) -> None:
         """Wait until the tenure is to end: it is over or will be in `margin_ms` unless a heartbeat is answered before.

@@ -34,6 +34,15 @@ class Reading(NamedTuple):
         return min(deadline.boottime_ms - self.boottime_ms, deadline.raw_ms - self.raw_ms)
 
 
+class Ask(NamedTuple):
+    """That somebody has asked for a tenure to end."""
+
+    epoch: int
+    """The tenure that is meant."""
+    until: Reading
+    """Its work may go on until then, while the role is held."""
+
+
 NEVER = Reading(float("-inf"), float("-inf"))
 """A deadline that has always passed."""
 FOREVER = Reading(float("inf"), float("inf"))
