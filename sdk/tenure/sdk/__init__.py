@@ -39,8 +39,10 @@ from tenure.contract.events import (
 from tenure.contract.messages import Register
 from tenure.contract.views import Holder, ResourceView, ServiceInstance
 from tenure.contract.vocabulary import ChangeReason, OnConflict, ServiceRole, ServiceStatus
-from tenure.sdk.client import ServiceClient, registration_request
+from tenure.sdk.client import ServiceClient
+from tenure.sdk.heartbeats import ConnectionState
 from tenure.sdk.listener import EventListener
+from tenure.sdk.registering import registration_request
 from tenure.sdk.registration import Registration, Tenure
 from tenure.sdk.replica import Replica
 from tenure.sdk.stream import RestartReason, StreamRestarted
@@ -50,6 +52,7 @@ __all__ = [
     "BrokerUnavailableError",
     "ChangeReason",
     "ClientClosedError",
+    "ConnectionState",
     "DeregisteredEvent",
     "DuplicateInstanceError",
     "ErrorCode",

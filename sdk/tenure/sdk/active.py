@@ -1,17 +1,17 @@
 """Being active as a scope: work that runs only while the role is held, and is cancelled before the lease ends.
 
 What this never does is leave the work running in silence: it is cancelled early enough to stop inside the lease, waited
-for, and reported if it takes longer than it may.
+for, and reported if it takes longer than it may. Work that is asked to end goes on for as long as the drain lasts.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import TracebackType
 from typing import Final, Protocol
 
 import structlog
-from msgspec import Struct
 
 from tenure.contract.errors import (
     BrokerUnavailableError,
@@ -24,7 +24,7 @@ from tenure.contract.errors import (
     StoreRolledBackError,
     TenureError,
 )
-from tenure.contract.vocabulary import OnConflict, ServiceRole
+from tenure.contract.messages import Register
 from tenure.sdk.registration import Registration, Tenure, Work
 
 AWAY: Final = (  # what a broker that comes back mends
@@ -42,54 +42,26 @@ _LEAVE_MS: Final = 1_000  # what leaving a scope waits for the broker's answer
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.sdk")
 
 
-class Claim(Struct, frozen=True, kw_only=True):
-    """What an instance wants to be active for."""
-
-    service_name: str
-    instance_id: str
-    resource_id: str | None
-    priority: int
-    metadata: dict[str, str]
-
-
 class _Client(Protocol):
     async def open(self) -> None: ...
 
-    async def register(
-        self,
-        service_name: str,
-        *,
-        instance_id: str | None = None,
-        resource_id: str | None = None,
-        role: ServiceRole = ServiceRole.STANDBY,
-        on_conflict: OnConflict = OnConflict.REJECT,
-        priority: int = 0,
-        metadata: dict[str, str] | None = None,
-    ) -> Registration: ...
+    async def register_item(self, item: Register) -> Registration: ...
 
     def step_down(self, registration: Registration, why: str) -> None: ...
 
 
-async def stand_by(client: _Client, claim: Claim) -> Registration:
+async def stand_by(client: _Client, claim: Register) -> Registration:
     """Register as a candidate, or ask again.
 
     Raises:
         TenureError: As `ServiceClient.register`.
     """
-    registration = await client.register(
-        claim.service_name,
-        instance_id=claim.instance_id,
-        resource_id=claim.resource_id,
-        role=ServiceRole.ACTIVE,
-        on_conflict=OnConflict.STANDBY,
-        priority=claim.priority,
-        metadata=claim.metadata,
-    )
+    registration = await client.register_item(claim)
     registration.held.is_scoped = True
     return registration
 
 
-async def run_as_active[T](client: _Client, claim: Claim, work: Work[T], stop_budget_ms: float) -> T:
+async def run_as_active[T](client: _Client, claim: Register, work: Work[T], stop_budget_ms: float) -> T:
     """Run work whenever the role is held, until the work itself ends; see `ServiceClient.run_as_active`."""
     registration: Registration | None = None
     try:
@@ -105,7 +77,7 @@ async def run_as_active[T](client: _Client, claim: Claim, work: Work[T], stop_bu
             except RoleLostError:
                 continue
             outcome = await _run_while_active(tenure, work, stop_budget_ms)
-            if outcome is not None and not _found_role_lost(outcome, tenure):
+            if outcome is not None and _is_final(outcome, tenure):
                 return outcome.result()
             if tenure.is_asked_to_end:
                 await _resign(registration)
@@ -116,14 +88,27 @@ async def run_as_active[T](client: _Client, claim: Claim, work: Work[T], stop_bu
             await _deregister(registration)
 
 
-def _found_role_lost(outcome: asyncio.Task[object], tenure: Tenure) -> bool:
-    """Whether the work itself noticed first that the role is lost (`ensure_active` raised), before it was cancelled."""
-    return not outcome.cancelled() and isinstance(outcome.exception(), RoleLostError) and not tenure.is_active
+def _is_final(outcome: asyncio.Task[object], tenure: Tenure) -> bool:
+    """Whether the work ended by itself and for good.
+
+    Not if it noticed first that the role is lost (`ensure_active` raised), before it was cancelled; nor if it returned
+    because somebody had asked for the tenure to end: what is asked for is that the work goes on elsewhere.
+    """
+    if outcome.cancelled():
+        return True
+    error = outcome.exception()
+    if error is None:
+        return not tenure.is_asked_to_end
+    return not isinstance(error, RoleLostError) or tenure.is_active
 
 
 async def _run_while_active[T](tenure: Tenure, work: Work[T], stop_budget_ms: float) -> asyncio.Task[T] | None:
-    """Run the work; the finished task, or None if the role was lost and the work was stopped for it."""
+    """Run the work; the finished task, or None if the work was stopped because its time was up."""
+    with tenure.registration.working(tenure.epoch):
+        return await _run_until_ending(tenure, work, stop_budget_ms)
 
+
+async def _run_until_ending[T](tenure: Tenure, work: Work[T], stop_budget_ms: float) -> asyncio.Task[T] | None:
     async def body() -> T:
         return await work(tenure)
 
@@ -133,7 +118,7 @@ async def _run_while_active[T](tenure: Tenure, work: Work[T], stop_budget_ms: fl
         await asyncio.wait([task, ending], return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task
-        _log.warning("role.ending", resource_id=tenure.resource_id, epoch=tenure.epoch, left_ms=tenure.remaining_ms)
+        _log_ending(tenure)
         await _stop(task, tenure)
         return None
     finally:  # also if whoever waits for this was cancelled: the work never outlives it
@@ -145,7 +130,7 @@ async def _run_while_active[T](tenure: Tenure, work: Work[T], stop_budget_ms: fl
 async def _stop[T](task: asyncio.Task[T], tenure: Tenure) -> None:
     """Cancel the work and wait until it has stopped, saying so if the tenure ends before it does."""
     task.cancel()
-    over = asyncio.create_task(tenure.wait_ending(0))
+    over = asyncio.create_task(tenure.wait_over())
     try:
         await asyncio.wait([task, over], return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -160,6 +145,13 @@ async def _stop[T](task: asyncio.Task[T], tenure: Tenure) -> None:
         over.cancel()
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("work.failed_while_stopping", resource_id=tenure.resource_id, epoch=tenure.epoch, exc_info=error)
+
+
+def _log_ending(tenure: Tenure) -> None:
+    """Say that the work is stopped, and whether that was asked for or the lease runs out."""
+    left_ms, was_asked = round(tenure.remaining_ms), tenure.is_asked_to_end
+    log = _log.info if was_asked else _log.warning
+    log("role.ending", resource_id=tenure.resource_id, epoch=tenure.epoch, left_ms=left_ms, was_asked=was_asked)
 
 
 async def _resign(registration: Registration) -> None:
@@ -181,7 +173,7 @@ async def _deregister(registration: Registration) -> None:
 class ActiveScope:
     """The block of `async with client.active(...) as tenure`. It can be entered once."""
 
-    def __init__(self, client: _Client, claim: Claim, stop_budget_ms: float) -> None:
+    def __init__(self, client: _Client, claim: Register, stop_budget_ms: float) -> None:
         self._client = client
         self._claim = claim
         self._stop_budget_ms = stop_budget_ms
@@ -189,6 +181,7 @@ class ActiveScope:
         self._watch: asyncio.Task[None] | None = None
         self._is_lost = False
         self._cancelling = 0
+        self._working = contextlib.ExitStack()
 
     async def __aenter__(self) -> Tenure:
         """Wait for the role, and watch it from then on."""
@@ -201,6 +194,7 @@ class ActiveScope:
         task = asyncio.current_task()
         assert task is not None, "a block runs in a task"
         self._cancelling = task.cancelling()
+        self._working.enter_context(registration.working(self._tenure.epoch))
         self._watch = asyncio.create_task(self._cancel_before_end(self._tenure, task))
         return self._tenure
 
@@ -215,6 +209,7 @@ class ActiveScope:
         assert self._tenure is not None
         assert self._watch is not None
         self._watch.cancel()
+        self._working.close()
         lost = self._tenure.registration.role_lost(self._tenure.epoch) if self._is_lost else None
         task = asyncio.current_task()
         was_cancelled_by_us = self._is_lost and task is not None and task.uncancel() <= self._cancelling
@@ -225,5 +220,5 @@ class ActiveScope:
     async def _cancel_before_end(self, tenure: Tenure, task: asyncio.Task[object]) -> None:
         await tenure.wait_ending(self._stop_budget_ms)
         self._is_lost = True
-        _log.warning("role.ending", resource_id=tenure.resource_id, epoch=tenure.epoch, left_ms=tenure.remaining_ms)
+        _log_ending(tenure)
         task.cancel()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Final, Literal, Self
 from weakref import WeakSet
@@ -28,10 +27,14 @@ from tenure.contract.messages import Register
 from tenure.contract.views import ResourceView, ServiceInstance
 from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
 from tenure.sdk import queries
-from tenure.sdk.active import ActiveScope, Claim, run_as_active
-from tenure.sdk.connection import SessionConnection
+from tenure.sdk.active import ActiveScope, run_as_active
+from tenure.sdk.connection import Options, SessionConnection
+from tenure.sdk.connection_changes import ConnectionChanges
 from tenure.sdk.endpoints import resolve_endpoints
+from tenure.sdk.fence import FenceName
+from tenure.sdk.heartbeats import ConnectionState
 from tenure.sdk.process import own_process
+from tenure.sdk.registering import OnBrokerLossName, OnConflictName, RoleName, registration_request
 from tenure.sdk.registration import Registration, Work
 from tenure.sdk.sockets import Context
 
@@ -40,8 +43,6 @@ TIMEOUT_MS_DEFAULT: Final = 10_000
 _GHOST_RETRY_MS: Final = 50
 _GHOST_MARGIN_MS: Final = 500  # what an expiry may take beyond the lease that `retry_after_ms` counted
 
-type RoleName = ServiceRole | Literal["active", "standby"]
-type OnConflictName = OnConflict | Literal["reject", "standby"]
 type StatusName = ServiceStatus | Literal["starting", "healthy", "degraded", "unhealthy", "draining"]
 
 
@@ -65,6 +66,8 @@ class ServiceClient:
         timeout_ms: float = TIMEOUT_MS_DEFAULT,
         status: StatusName = ServiceStatus.HEALTHY,
         exit_is_proof: bool = True,
+        fence: FenceName = "none",
+        stall_limit_ms: int | None = None,
     ) -> None:
         """Prepare a client; nothing is connected yet.
 
@@ -76,16 +79,28 @@ class ServiceClient:
             status: What to report with heartbeats until `set_status`.
             exit_is_proof: Whether this process's exit proves that its work has stopped, so that a broker on the same
                 machine may promote another at once. Set it to False if processes of your own go on with the work.
+            fence: `exit` ends the process shortly before the end of a lease under which it is still active, whatever
+                its threads are doing; see `tenure.sdk.fence`.
+            stall_limit_ms: How long the event loop may stand still, in milliseconds, before no heartbeat goes out
+                until it turns again; by default heartbeats do not depend on it.
 
         Raises:
             InvalidEndpointError: An endpoint is not of a form that can be connected to.
+            ValueError: The fence is not one of those there are, or the stall limit not greater than 0.
         """
+        if fence not in {"none", "exit"}:
+            raise ValueError(f"fence is {fence!r}; it is 'none' or 'exit'")
+        if stall_limit_ms is not None and stall_limit_ms <= 0:
+            raise ValueError(f"stall_limit_ms is {stall_limit_ms}; give a time greater than 0, or leave it out")
         self.endpoints = resolve_endpoints(endpoints, os.environ, os.getuid())
         """The endpoints that are tried in turn."""
         self._lease_ms = lease_ms
         self._timeout_ms = timeout_ms
         self._status = ServiceStatus(status)
         self._exit_is_proof = exit_is_proof
+        self._is_fenced = fence == "exit"
+        self._stall_limit_ms = stall_limit_ms
+        self._changes = ConnectionChanges()
         self._context: Context | None = None
         self._session: SessionConnection | None = None
         self._opening = asyncio.Lock()
@@ -113,7 +128,7 @@ class ServiceClient:
         """
         async with self._opening:  # several scopes may find at once that the session has ended
             if self._session is None or self._session.has_ended:
-                await self.close()
+                await self._end_session()
                 await self._begin_session()
 
     async def _begin_session(self) -> None:
@@ -122,15 +137,20 @@ class ServiceClient:
         self._session = SessionConnection(
             self._context,
             self.endpoints,
-            lease_ms=self._lease_ms,
-            status=self._status,
-            process=own_process() if self._exit_is_proof else None,
-            timeout_ms=self._timeout_ms,
+            Options(
+                lease_ms=self._lease_ms,
+                timeout_ms=self._timeout_ms,
+                process=own_process() if self._exit_is_proof else None,
+                is_fenced=self._is_fenced,
+                stall_limit_ms=self._stall_limit_ms,
+            ),
+            self._status,
+            self._changes.tell,
         )
         try:
             await self._session.open(self._timeout_ms)
         except BaseException:
-            await self.close()
+            await self._end_session()
             raise
 
     async def close(self) -> None:
@@ -138,6 +158,12 @@ class ServiceClient:
 
         Call it when the work of all roles has stopped: others are promoted at once.
         """
+        try:
+            await self._end_session()
+        finally:
+            self._changes.end()
+
+    async def _end_session(self) -> None:
         session, self._session = self._session, None
         context, self._context = self._context, None
         try:
@@ -151,6 +177,15 @@ class ServiceClient:
     def is_connected(self) -> bool:
         """Whether the broker is answering heartbeats at present."""
         return self._session is not None and self._session.is_connected
+
+    @property
+    def connection_state(self) -> ConnectionState:
+        """How it stands with the broker: connected, suspended or lost; see `ConnectionState`."""
+        return ConnectionState.LOST if self._session is None else self._session.connection_state
+
+    def connection_changes(self) -> AsyncIterator[ConnectionState]:
+        """Follow how it stands with the broker: the present state, then each change once, until `close`."""
+        return self._changes.follow(self.connection_state)
 
     @property
     def error(self) -> TenureError | None:
@@ -180,7 +215,7 @@ class ServiceClient:
 
     # --- registrations ------------------------------------------------------------------------------------------------
 
-    async def register(
+    async def register(  # noqa: PLR0913 (a keyword each)
         self,
         service_name: str,
         *,
@@ -190,6 +225,8 @@ class ServiceClient:
         on_conflict: OnConflictName = OnConflict.REJECT,
         priority: int = 0,
         metadata: Mapping[str, str] | None = None,
+        on_broker_loss: OnBrokerLossName = "step-down",
+        hold_limit_ms: int | None = None,
         wait_for_ghost: bool = True,
     ) -> Registration:
         """Declare an instance and its role for a resource.
@@ -203,6 +240,9 @@ class ServiceClient:
                 instance a candidate, which fills any vacancy.
             priority: The higher is promoted first.
             metadata: Up to 32 entries that readers see.
+            on_broker_loss: What becomes of the role when the broker does not answer: `step-down` gives it up with the
+                lease, `hold` with the hold limit. While a holder is silent nobody else is promoted before that either.
+            hold_limit_ms: How long it is held, longer than the lease; by default 30,000 milliseconds.
             wait_for_ghost: Whether to wait for the lease of a previous run of the same instance to end.
 
         Raises:
@@ -214,6 +254,7 @@ class ServiceClient:
             BrokerUnavailableError: No broker could be reached in time; nothing was sent.
             RequestTimeoutError: No answer came in time. If it was registered after all, that is undone.
             asyncio.CancelledError: If it was registered after all, that is undone.
+            ValueError: A choice is not one of those there are, or a hold limit goes with nothing that holds.
         """
         item = registration_request(
             service_name,
@@ -223,7 +264,17 @@ class ServiceClient:
             on_conflict=on_conflict,
             priority=priority,
             metadata=metadata,
+            on_broker_loss=on_broker_loss,
+            hold_limit_ms=hold_limit_ms,
         )
+        return await self.register_item(item, wait_for_ghost=wait_for_ghost)
+
+    async def register_item(self, item: Register, *, wait_for_ghost: bool = True) -> Registration:
+        """Register what `registration_request` made, as `register`.
+
+        Raises:
+            TenureError: As `register`.
+        """
         try:
             return await self._living().register(item)
         except DuplicateInstanceError as duplicate:
@@ -271,20 +322,34 @@ class ServiceClient:
         resource_id: str | None = None,
         priority: int = 0,
         metadata: Mapping[str, str] | None = None,
+        on_broker_loss: OnBrokerLossName = "step-down",
+        hold_limit_ms: int | None = None,
         stop_budget_ms: float | None = None,
     ) -> ActiveScope:
         """A block that runs while this instance is active: `async with client.active("gateway") as tenure: ...`.
 
         Entering waits for the role, as a candidate. The block is cancelled `stop_budget_ms` (a quarter of the lease by
-        default) before the lease would end, and then raises `RoleLostError`; leaving it ends the registration.
+        default) before its time is up, or when somebody asks for its end and the drain is over, and then raises
+        `RoleLostError`; leaving it ends the registration.
 
         Raises:
             TenureError: On entering, as `register`; `RoleLostError` on leaving if the role was lost.
+            ValueError: As `register`.
         """
-        claim = self._claim(service_name, instance_id, resource_id, priority, metadata)
+        claim = registration_request(
+            service_name,
+            instance_id=instance_id,
+            resource_id=resource_id,
+            role=ServiceRole.ACTIVE,
+            on_conflict=OnConflict.STANDBY,
+            priority=priority,
+            metadata=metadata,
+            on_broker_loss=on_broker_loss,
+            hold_limit_ms=hold_limit_ms,
+        )
         return ActiveScope(self, claim, self._stop_budget_ms(stop_budget_ms))
 
-    async def run_as_active[T](
+    async def run_as_active[T](  # noqa: PLR0913 (a keyword each)
         self,
         service_name: str,
         work: Work[T],
@@ -293,19 +358,34 @@ class ServiceClient:
         resource_id: str | None = None,
         priority: int = 0,
         metadata: Mapping[str, str] | None = None,
+        on_broker_loss: OnBrokerLossName = "step-down",
+        hold_limit_ms: int | None = None,
         stop_budget_ms: float | None = None,
     ) -> T:
-        """Run `work(tenure)` while this instance is active, and return what it returns.
+        """Run `work(tenure)` while this instance is active; returns what it returns without having been asked to end.
 
         Stands by as a candidate until the role comes. When the role is lost the work is cancelled `stop_budget_ms` (a
-        quarter of the lease by default) before the lease would end, and the instance stands by again; a broker that is
-        away or has forgotten the session is waited for. When the work returns or raises, the registration ends.
+        quarter of the lease by default) before its time is up, and the instance stands by again; a broker that is away
+        or has forgotten the session is waited for. When somebody asks for the tenure's end, the work goes on for as
+        long as the drain lasts (`tenure.is_asked_to_end`, `tenure.drain_left_ms`) unless it returns sooner; then the
+        instance resigns and stands by again. When the work returns otherwise, or raises, the registration ends.
 
         Raises:
             TenureError: The broker refused the registration for a reason that waiting does not mend.
+            ValueError: As `register`.
             asyncio.CancelledError: The work was cancelled and waited for first.
         """
-        claim = self._claim(service_name, instance_id, resource_id, priority, metadata)
+        claim = registration_request(
+            service_name,
+            instance_id=instance_id,
+            resource_id=resource_id,
+            role=ServiceRole.ACTIVE,
+            on_conflict=OnConflict.STANDBY,
+            priority=priority,
+            metadata=metadata,
+            on_broker_loss=on_broker_loss,
+            hold_limit_ms=hold_limit_ms,
+        )
         return await run_as_active(self, claim, work, self._stop_budget_ms(stop_budget_ms))
 
     def step_down(self, registration: Registration, why: str) -> None:
@@ -356,55 +436,8 @@ class ServiceClient:
             )
         return self._session
 
-    def _claim(
-        self,
-        service_name: str,
-        instance_id: str | None,
-        resource_id: str | None,
-        priority: int,
-        metadata: Mapping[str, str] | None,
-    ) -> Claim:
-        return Claim(
-            service_name=service_name,
-            instance_id=default_instance_id() if instance_id is None else instance_id,
-            resource_id=resource_id,
-            priority=priority,
-            metadata=dict(metadata or {}),
-        )
-
     def _stop_budget_ms(self, chosen_ms: float | None) -> float:
         return self._lease_ms / 4 if chosen_ms is None else chosen_ms
-
-
-def registration_request(
-    service_name: str,
-    *,
-    instance_id: str | None = None,
-    resource_id: str | None = None,
-    role: RoleName = ServiceRole.STANDBY,
-    on_conflict: OnConflictName = OnConflict.REJECT,
-    priority: int = 0,
-    metadata: Mapping[str, str] | None = None,
-) -> Register:
-    """One item for `register_many`, with the arguments and defaults of `ServiceClient.register`.
-
-    Raises:
-        ValueError: The role is not active or standby, or the other choice not reject or standby.
-    """
-    return Register(
-        service_name=service_name,
-        instance_id=default_instance_id() if instance_id is None else instance_id,
-        resource_id=resource_id,
-        role=ServiceRole(role),
-        on_conflict=OnConflict(on_conflict),
-        priority=priority,
-        metadata=dict(metadata or {}),
-    )
-
-
-def default_instance_id() -> str:
-    """What this process is called if nobody names it: host name and process id."""
-    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 _clients: WeakSet[ServiceClient] = WeakSet()

@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Final
+
+from msgspec import Struct
 
 from tenure.contract.errors import (
     BrokerUnavailableError,
@@ -32,7 +33,6 @@ from tenure.contract.messages import (
     BrokerMessage,
     ClientMessage,
     Deregister,
-    Deregistered,
     Goodbye,
     Hello,
     ProcessIdentity,
@@ -45,20 +45,30 @@ from tenure.contract.messages import (
     Resigned,
 )
 from tenure.contract.vocabulary import Channel, ServiceStatus
-from tenure.sdk import queries
 from tenure.sdk.channel import RequestChannel
 from tenure.sdk.clocks import read_clocks
+from tenure.sdk.departures import Departures
+from tenure.sdk.fence import Fence, fence_margin_ms
+from tenure.sdk.heartbeats import ConnectionState
 from tenure.sdk.lease_thread import LeaseThread
 from tenure.sdk.registration import Registration
 from tenure.sdk.session import Held, Phase, SessionCore
 from tenure.sdk.sockets import Context
+from tenure.sdk.witness import Witness, Witnesses
 
 _CLIENT: Final = f"tenure-python {version('tenure')}"
 _GOODBYE_MS: Final = 1_000
-_PAUSE_MS: Final = 250  # between two tries of what a broker could not answer
 _OUTCOME_OPEN: Final = (RequestTimeoutError, StorageUnavailableError, InternalError, ProtocolError)
 
-type _Key = tuple[str, str, str]
+
+class Options(Struct, frozen=True, kw_only=True):
+    """How a client's sessions are held."""
+
+    lease_ms: int
+    timeout_ms: float
+    process: ProcessIdentity | None
+    is_fenced: bool
+    stall_limit_ms: int | None
 
 
 class SessionConnection:
@@ -68,26 +78,35 @@ class SessionConnection:
         self,
         context: Context,
         endpoints: tuple[str, ...],
-        *,
-        lease_ms: int,
+        options: Options,
         status: ServiceStatus,
-        process: ProcessIdentity | None,
-        timeout_ms: float,
+        on_state: Callable[[ConnectionState], None],
     ) -> None:
+        """`on_state` is called on the event loop with each change of how it stands with the broker."""
         self._endpoints = endpoints
-        self._timeout_ms = timeout_ms
-        self._core = SessionCore(secrets.token_hex(16), lease_ms, process=process, client=_CLIENT)
+        self._timeout_ms = options.timeout_ms
+        self._fence = Fence(options.lease_ms, self._resource_of) if options.is_fenced else None
+        witnesses: list[Witness] = [] if self._fence is None else [self._fence]
+        self._core = SessionCore(
+            secrets.token_hex(16),
+            options.lease_ms,
+            process=options.process,
+            client=_CLIENT,
+            witness=Witnesses(*witnesses),
+            stall_limit_ms=options.stall_limit_ms,
+            entry_margin_ms=2 * fence_margin_ms(options.lease_ms) if options.is_fenced else 0.0,
+        )
         self._core.status = status
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
+        self._on_state = on_state
         self._state_changed = asyncio.Event()
         self._connection = 0
         self._registrations: dict[int, Registration] = {}
-        self._leaving: dict[_Key, asyncio.Task[None]] = {}
-        """Registrations that were left and whose end the broker has not answered yet."""
-        self._going_on: set[asyncio.Task[None]] = set()
+        self._departures = Departures(self)
         self._thread = LeaseThread(self._core, self._lock, context, endpoints, self._hand_over)
         self._channel = RequestChannel(context, endpoints, self._hello)
+        self._ticker: asyncio.TimerHandle | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -105,9 +124,19 @@ class SessionConnection:
         return self._core.phase is Phase.ENDED
 
     @property
-    def lease_ms(self) -> int:
-        """The lease in force."""
-        return self._core.lease_ms
+    def connection_state(self) -> ConnectionState:
+        """How it stands with the broker at this moment."""
+        return self._core.connection_state(read_clocks())
+
+    @property
+    def number(self) -> int:
+        """The public number that the broker gave it."""
+        return self._core.session
+
+    @property
+    def registrations(self) -> Iterable[Registration]:
+        """Those that have not ended."""
+        return self._registrations.values()
 
     async def open(self, timeout_ms: float) -> None:
         """Connect and wait for the first answered heartbeat.
@@ -116,6 +145,7 @@ class SessionConnection:
             BrokerUnavailableError: No broker answered in time.
             RequestRefusedError: The broker refused the session.
         """
+        self._tick()
         self._thread.start()
         try:
             async with asyncio.timeout(timeout_ms / 1_000):
@@ -163,13 +193,13 @@ class SessionConnection:
             TenureError: As `request`.
         """
         while True:
-            await self._wait_until_left((item,))
+            await self._departures.wait_until_left((item,), self._timeout_ms)
             try:
                 registered = await self.request(item, Registered)
             except (*_OUTCOME_OPEN, asyncio.CancelledError):
-                self._abandon((item,))
+                self._departures.abandon((item,))
                 raise
-            registration = self._adopt(registered, item)
+            registration = self.adopt(registered, item)
             if self.has_ended or not registration.is_ended:
                 return registration  # else it was deregistered while this was under way: what is asked for is a new one
 
@@ -179,14 +209,14 @@ class SessionConnection:
         Raises:
             TenureError: As `request`.
         """
-        await self._wait_until_left(items)
+        await self._departures.wait_until_left(items, self._timeout_ms)
         try:
             reply = await self.request(RegisterMany(items=items), RegisteredMany)
         except (*_OUTCOME_OPEN, asyncio.CancelledError):
-            self._abandon(items)
+            self._departures.abandon(items)
             raise
         return [
-            (None if result.registered is None else self._adopt(result.registered, item), result)
+            (None if result.registered is None else self.adopt(result.registered, item), result)
             for item, result in zip(items, reply.results, strict=True)
         ]
 
@@ -214,7 +244,7 @@ class SessionConnection:
         """
         if registration.is_ended:
             return
-        leaving = self._leave(registration)
+        leaving = self._departures.leave(registration)
         try:
             async with asyncio.timeout(self._timeout_ms / 1_000):
                 await asyncio.shield(leaving)
@@ -231,7 +261,7 @@ class SessionConnection:
         self._notify_changed()
         return epoch
 
-    def _adopt(self, registered: Registered, item: Register) -> Registration:
+    def adopt(self, registered: Registered, item: Register) -> Registration:
         """The registration that an answer is about; the same object for the same registration."""
         with self._lock:
             held = self._core.adopt(registered, read_clocks())
@@ -241,97 +271,38 @@ class SessionConnection:
             if not held.standing.is_ended:
                 self._registrations[held.registration_id] = registration
         self._notify_changed()
+        if held.entered:
+            self._thread.wake()  # the broker is to hear of it soon
         return registration
 
-    # --- what goes on until it is done or the session is over, whoever waits for it -----------------------------------
-
-    def _leave(self, registration: Registration) -> asyncio.Task[None]:
-        """Leave a registration at once, and go on telling the broker: one that nobody holds must not be promoted."""
+    def end_registration(self, registration: Registration) -> int:
+        """Leave a registration at once; returns the epoch it was in, else 0."""
         with self._lock:
             epoch = self._core.end_registration(registration.held, "it was deregistered")
         self._notify_changed()
-        leaving = self._go_on_with(self._end_at_broker(registration, epoch))
-        self._leaving[_key(registration)] = leaving
-        return leaving
+        return epoch
 
-    async def _end_at_broker(self, registration: Registration, epoch: int) -> None:
-        try:
-            await self._until_answered(partial(self._deregister, registration, epoch))
-            with self._lock:
-                self._core.forget(registration.held)
-        finally:
-            del self._leaving[_key(registration)]
+    def forget(self, registration: Registration) -> None:
+        """The broker has answered that a registration which was left is over."""
+        with self._lock:
+            self._core.forget(registration.held)
 
-    async def _deregister(self, registration: Registration, epoch: int) -> None:
-        """End whatever tenure the broker has it in: it may have promoted it in the meantime."""
-        number = registration.registration_id
-        with contextlib.suppress(NotFoundError):
-            while True:
-                try:
-                    await self.request(Deregister(registration_id=number, epoch=epoch), Deregistered)
-                except NotActiveError:
-                    active = (await queries.resource(self, registration.resource_id)).active
-                    epoch = active.epoch if active is not None and active.registration_id == number else 0
-                else:
-                    return
+    def work_began(self, epoch: int) -> None:
+        """Work runs under this tenure in a scope."""
+        if self._fence is not None:
+            self._fence.work_began(epoch)
 
-    async def _wait_until_left(self, items: Iterable[Register]) -> None:
-        """Wait until the broker knows of the end of what is to be registered anew.
+    def work_stopped(self, epoch: int) -> None:
+        """The work under this tenure has stopped."""
+        if self._fence is not None:
+            self._fence.work_stopped(epoch)
 
-        Raises:
-            RequestTimeoutError: It did not answer in time.
-        """
-        if not self._leaving:
-            return
-        leaving = [self._leaving[_key(item)] for item in items if _key(item) in self._leaving]
-        if leaving and (await asyncio.wait(leaving, timeout=self._timeout_ms / 1_000))[1]:
-            raise RequestTimeoutError(Deregister.__name__, round(self._timeout_ms))
-
-    def _abandon(self, items: tuple[Register, ...]) -> None:
-        """Nobody waits for these registrations any more, but they may exist: find out, and end those that do."""
-        self._go_on_with(self._end_abandoned(items))
-
-    async def _end_abandoned(self, items: tuple[Register, ...]) -> None:
-        for item in items:
-            await self._until_answered(partial(self._find_and_leave, item))
-
-    async def _find_and_leave(self, item: Register) -> None:
-        # It was sent before this question, and older connections are not heard any more: it exists now or never.
-        service_name, instance_id, resource_id = key = _key(item)
-        for instance in await queries.services(self, service_name, resource_id):
-            if instance.instance_id != instance_id or instance.session != self._core.session:
-                continue
-            if key in self._leaving or any(_key(held) == key for held in self._registrations.values()):
-                return  # it existed before, or was asked for again: somebody holds it
-            self._leave(
-                self._adopt(
-                    Registered(
-                        registration_id=instance.registration_id,
-                        resource_id=resource_id,
-                        role=instance.role,
-                        epoch=instance.epoch,
-                        revision=instance.role_revision,
-                    ),
-                    item,
-                )
-            )
-
-    async def _until_answered(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Repeat what the broker has to know until it has answered, or the session is over: then there is no need."""
-        while not self.has_ended:
-            try:
-                return await work()
-            except SessionExpiredError:
-                return None
-            except TenureError:  # it is away, or cannot do it at present
-                await asyncio.sleep(_PAUSE_MS / 1_000)
-        return None
-
-    def _go_on_with(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
-        self._going_on.add(task)
-        task.add_done_callback(self._going_on.discard)
-        return task
+    def _resource_of(self, epoch: int) -> str:
+        """What an epoch is a tenure of, as far as it is known here."""
+        for registration in list(self._registrations.values()):
+            if epoch in {registration.standing.epoch, registration.held.left_epoch}:
+                return registration.resource_id
+        return "a resource"
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -350,10 +321,11 @@ class SessionConnection:
             self._core.end("its client was closed")
         self._notify_changed()
         self._thread.stop()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self._on_state(ConnectionState.LOST)
         try:
-            for task in self._going_on:
-                task.cancel()
-            await asyncio.gather(*self._going_on, return_exceptions=True)
+            await self._departures.stop()
             if was_connected:
                 with contextlib.suppress(TenureError):
                     await self._channel.request(Goodbye(), _GOODBYE_MS)
@@ -380,27 +352,33 @@ class SessionConnection:
             last_revision=core.last_revision,
         )
 
-    def _hand_over(self, changed: list[Held]) -> None:
+    def _tick(self) -> None:
+        """Let the core see that the event loop turns."""
+        now = read_clocks()
+        with self._lock:
+            had_stalled = self._core.loop_turned(now)
+            period_ms = self._core.loop_period_ms
+        if had_stalled:
+            self._thread.wake()
+        self._ticker = self._loop.call_later(period_ms / 1_000, self._tick)
+
+    def _hand_over(self, changed: list[Held], state: ConnectionState) -> None:
         """Called from the lease thread: let the event loop tell the application."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-            self._loop.call_soon_threadsafe(self._notify, changed)
+            self._loop.call_soon_threadsafe(self._notify, changed, state)
 
     def _notify_changed(self) -> None:
         with self._lock:
             changed, self._core.changed = self._core.changed, []
         self._notify(changed)
 
-    def _notify(self, changed: list[Held]) -> None:
+    def _notify(self, changed: list[Held], state: ConnectionState | None = None) -> None:
         self._state_changed.set()
+        if state is not None:
+            self._on_state(state)
         for held in changed:
             registration = self._registrations.get(held.registration_id)
             if registration is not None:
                 registration.notify()
                 if held.standing.is_ended:
                     del self._registrations[held.registration_id]
-
-
-def _key(named: Register | Registration) -> _Key:
-    """What no two registrations share: service, instance and resource."""
-    resource_id = named.service_name if named.resource_id is None else named.resource_id
-    return (named.service_name, named.instance_id, resource_id)

@@ -19,8 +19,10 @@ import structlog
 import zmq
 
 from tenure.contract import codec
+from tenure.contract.errors import SessionExpiredError
 from tenure.contract.messages import Hello
 from tenure.sdk.clocks import read_clocks
+from tenure.sdk.heartbeats import ConnectionState
 from tenure.sdk.session import Held, Phase, SessionCore
 from tenure.sdk.sockets import Context, Socket, connect_dealer, receive_waiting, try_send
 
@@ -37,9 +39,9 @@ class LeaseThread:
         lock: threading.Lock,
         context: Context,
         endpoints: tuple[str, ...],
-        on_change: Callable[[list[Held]], None],
+        on_change: Callable[[list[Held], ConnectionState], None],
     ) -> None:
-        """`on_change` is called from this thread, with the registrations whose standing changed, if any did."""
+        """`on_change` is called from this thread: which standings changed, and how it stands with the broker now."""
         self._core = core
         self._lock = lock
         self._context = context
@@ -53,6 +55,8 @@ class LeaseThread:
         self._poller = zmq.Poller()
         self._poller.register(self._wake_fd, zmq.POLLIN)
         self._was_connected = False
+        self._had_stalled = False
+        self._state = ConnectionState.LOST
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="tenure-lease", daemon=True)
 
@@ -82,7 +86,8 @@ class LeaseThread:
         except Exception:
             self._log.critical("lease_thread.failed", exc_info=True)
             with self._lock:
-                self._core.end("the lease thread failed; see the log")
+                why = "the lease thread failed; see the log"
+                self._core.end(why, SessionExpiredError(f"{why}, and open the client again"))
         finally:
             if self._socket is not None:
                 self._socket.close(0)
@@ -94,6 +99,8 @@ class LeaseThread:
         with self._lock:
             heartbeat = self._core.advance(now)
             wants_connection = self._core.take_connect(now)
+            has_stalled = self._core.loop_has_stalled(now)
+        self._log_stall(has_stalled)
         if wants_connection:
             self._reconnect()
         socket = self._socket
@@ -128,12 +135,37 @@ class LeaseThread:
                 self._hello = again
 
     def _report(self) -> None:
+        now = read_clocks()
         with self._lock:
             changed, self._core.changed = self._core.changed, []
             is_connected = self._core.is_connected
+            state = self._core.connection_state(now)
             has_ended = self._core.phase is Phase.ENDED
-        if self._was_connected and not is_connected and not has_ended:
-            self._log.warning("session.disconnected", session=self._core.session, hint="leases go on; reconnecting")
-        if changed or has_ended or is_connected is not self._was_connected:
-            self._was_connected = is_connected
-            self._on_change(changed)
+        if state is not self._state:
+            self._log_state(state)
+        if changed or has_ended or state is not self._state or is_connected is not self._was_connected:
+            self._state, self._was_connected = state, is_connected
+            self._on_change(changed, state)
+
+    def _log_state(self, state: ConnectionState) -> None:
+        session = self._core.session
+        if state is ConnectionState.CONNECTED:
+            self._log.info("session.connected", session=session)
+        elif state is ConnectionState.SUSPENDED:
+            hint = "roles go on until their time is up; reconnecting"
+            self._log.warning("session.suspended", session=session, hint=hint)
+        elif self._core.phase is not Phase.ENDED:
+            hint = "no answer for a lease: only tenures with a hold limit go on; reconnecting"
+            self._log.warning("session.lost", session=session, hint=hint)
+        elif self._core.error is not None:
+            self._log.warning("session.lost", session=session, reason=str(self._core.error))
+
+    def _log_stall(self, has_stalled: bool) -> None:
+        """Say once that the application's event loop stands still."""
+        if has_stalled and not self._had_stalled:
+            self._log.warning(
+                "loop.stalled",
+                session=self._core.session,
+                hint="no heartbeat goes out until the loop turns again",
+            )
+        self._had_stalled = has_stalled

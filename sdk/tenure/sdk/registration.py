@@ -7,14 +7,15 @@ asked before every order. The answer is only true now: pass the epoch on to what
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Generator
 from typing import Protocol
 
 from tenure.contract.errors import RoleLostError, TenureError
 from tenure.contract.vocabulary import ServiceRole
 from tenure.sdk.clocks import read_clocks
 from tenure.sdk.session import Held
-from tenure.sdk.standing import NEVER, Standing
+from tenure.sdk.standing import NEVER, Ask, Standing
 
 
 class _Owner(Protocol):
@@ -23,6 +24,10 @@ class _Owner(Protocol):
     async def resign(self, registration: Registration) -> None: ...
 
     async def deregister(self, registration: Registration) -> None: ...
+
+    def work_began(self, epoch: int) -> None: ...
+
+    def work_stopped(self, epoch: int) -> None: ...
 
     @property
     def error(self) -> TenureError | None: ...
@@ -100,9 +105,11 @@ class Registration:
 
     def role_lost(self, epoch: int = 0) -> RoleLostError:
         """The error that says why the role (or the tenure with this epoch) is not held."""
-        standing = self._held.standing
+        standing, ask = self._held.standing, self._held.ask
         why = standing.why or "its lease ran out before a heartbeat was answered"
         left = epoch or standing.epoch or self._held.left_epoch
+        if ask is not None and ask.epoch == left and standing.epoch == left:
+            why = "it was asked to step down, and its drain is over"
         return RoleLostError(self.resource_id, self.instance_id, left, why)
 
     async def wait_active(self) -> Tenure:
@@ -143,6 +150,15 @@ class Registration:
             RequestTimeoutError: The broker did not answer; a tenure is over all the same.
         """
         await self._owner.deregister(self)
+
+    @contextlib.contextmanager
+    def working(self, epoch: int) -> Generator[None]:
+        """While this block runs there is work under the tenure: a fence stays although the tenure is lost."""
+        self._owner.work_began(epoch)
+        try:
+            yield
+        finally:
+            self._owner.work_stopped(epoch)
 
     def _watch(self) -> asyncio.Event:
         """What is set at the next change."""
@@ -207,20 +223,52 @@ class Tenure:
 
     @property
     def is_asked_to_end(self) -> bool:
-        """Whether somebody asked for this tenure to end."""
-        return self.registration.held.ask is not None
+        """Whether somebody has asked for this tenure to end, and has not withdrawn it."""
+        return self._ask is not None
+
+    @property
+    def drain_left_ms(self) -> float | None:
+        """How long its work may go on since somebody asked for its end, in milliseconds; None if nobody has."""
+        ask = self._ask
+        return None if ask is None else max(0.0, read_clocks().until_ms(ask.until))
+
+    async def wait_asked_to_end(self) -> None:
+        """Wait until somebody asks for this tenure to end: finish what has begun, begin nothing new.
+
+        Raises:
+            RoleLostError: It is over before that.
+        """
+        while not self.is_asked_to_end:
+            self.ensure_active()
+            await self._wait_changed(self.remaining_ms)
 
     async def wait_ending(self, margin_ms: float) -> None:
-        """Wait until the tenure is to end: it is over or will be in `margin_ms` unless a heartbeat is answered before.
+        """Wait until the work is to end.
 
-        Also if somebody asked for it to end (`is_asked_to_end`).
+        That is when the tenure is over or will be in `margin_ms` unless a heartbeat is answered before, or when
+        somebody has asked for its end and the drain is over.
         """
-        while not self.is_asked_to_end and (left_ms := self.remaining_ms - margin_ms) > 0:
-            try:
-                async with asyncio.timeout(left_ms / 1_000):
-                    await self.registration.wait_changed()
-            except TimeoutError:
-                continue
+        while (left_ms := self._work_left_ms(margin_ms)) > 0:
+            await self._wait_changed(left_ms)
+
+    async def wait_over(self) -> None:
+        """Wait until the tenure is over."""
+        while (left_ms := self.remaining_ms) > 0:
+            await self._wait_changed(left_ms)
+
+    @property
+    def _ask(self) -> Ask | None:
+        ask = self.registration.held.ask
+        return ask if ask is not None and ask.epoch == self.epoch else None
+
+    def _work_left_ms(self, margin_ms: float) -> float:
+        left_ms, drain_left_ms = self.remaining_ms - margin_ms, self.drain_left_ms
+        return left_ms if drain_left_ms is None else min(left_ms, drain_left_ms)
+
+    async def _wait_changed(self, at_most_ms: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(at_most_ms / 1_000):
+                await self.registration.wait_changed()
 
 
 type Work[T] = Callable[[Tenure], Awaitable[T]]

@@ -218,7 +218,7 @@ class Tenures:
             return
         by_limit: dict[int, list[Held]] = {}
         for held in tenures:
-            by_limit.setdefault(max(self.lease_ms, held.hold_limit_ms), []).append(held)
+            by_limit.setdefault(max(self._beats.lease_ms, held.hold_limit_ms), []).append(held)
         for limit_ms, alike in by_limit.items():
             until = self._beats.valid_until(limit_ms)
             if now.is_before(until):
