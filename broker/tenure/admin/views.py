@@ -47,6 +47,12 @@ class Instance(Struct, frozen=True, kw_only=True):
     lease_left_ms: int | None
     """How long the broker waited for the next heartbeat, at `as_of_ms`; null if that is not known."""
     lease_ms: int
+    hold_limit_ms: int
+    """How long its tenures last in silence, if longer than the lease; 0 if not."""
+    loop_lag_ms: int | None
+    """How late its event loop has been, as its newest heartbeat said; null if that is not known."""
+    margin_ms: int | None
+    """How much of the lease was left when it was last renewed; null if that is not known."""
     priority: int
     candidate: bool
     """Whether it may fill any vacancy, also one that no active left."""
@@ -160,6 +166,9 @@ def _instance(one: ServiceInstance, presence: Mapping[int, Presence]) -> Instanc
         status=one.status,
         lease_left_ms=one.lease_left_ms if one.session in presence else None,
         lease_ms=one.lease_ms,
+        hold_limit_ms=one.hold_limit_ms,
+        loop_lag_ms=one.loop_lag_ms,
+        margin_ms=one.margin_ms,
         priority=one.priority,
         candidate=one.candidate,
         metadata=one.metadata,

@@ -234,7 +234,7 @@ class _Runner:
                 work.extend(_deadline(tenure))
                 if not is_stopping and (tenure.is_asked_to_end or await self._should_hand_over(tenure)):
                     is_stopping = True
-                    work.stop()
+                    work.stop(max(self._plan.stop_grace_ms, tenure.drain_left_ms or 0.0))
             return ended.result()
         finally:
             ended.cancel()

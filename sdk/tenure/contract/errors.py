@@ -21,6 +21,7 @@
     │   ├── ShuttingDownError          shutting_down        nothing was done; the broker is leaving
     │   ├── StorageUnavailableError    storage_unavailable  outcome unknown; repeat the request
     │   └── InternalError              internal_error       a defect in the broker; outcome unknown
+    ├── SwitchoverFailedError          a switchover was called off, forgotten or not done in time
     ├── RoleLostError                  the role was asked for and is not held (any longer)
     ├── BrokerUnavailableError         no broker answered at any endpoint
     ├── RequestTimeoutError            a request was sent and not answered: outcome unknown
@@ -262,6 +263,21 @@ class RoleLostError(TenureError):
         """The epoch that was held, or 0 if none was."""
         self.why = why
         super().__init__(f"{instance_id} is not active for {resource_id!r} (epoch {epoch}): {why}")
+
+
+class SwitchoverFailedError(TenureError):
+    """A switchover that had begun has not moved the role; whoever was active may be so still."""
+
+    def __init__(self, resource_id: str, instance_id: str, epoch: int, why: str) -> None:
+        self.resource_id = resource_id
+        self.instance_id = instance_id
+        """Who was to step down."""
+        self.epoch = epoch
+        """From which tenure."""
+        self.why = why
+        super().__init__(
+            f"the switchover of {resource_id!r} from {instance_id} (epoch {epoch}) was not done: {why}"
+        )
 
 
 class BrokerUnavailableError(TenureError):

@@ -14,6 +14,7 @@ from tenure.contract.errors import (
     InvalidRequestError,
     LimitExceededError,
     NotActiveError,
+    NotEligibleError,
     NotFoundError,
     RequestRefusedError,
     RequestTimeoutError,
@@ -22,6 +23,8 @@ from tenure.contract.errors import (
     SessionExpiredError,
     StorageUnavailableError,
     StoreRolledBackError,
+    SwitchoverFailedError,
+    SwitchoverUnderWayError,
     TenureError,
 )
 from tenure.contract.events import (
@@ -46,6 +49,7 @@ from tenure.sdk.registering import registration_request
 from tenure.sdk.registration import Registration, Tenure
 from tenure.sdk.replica import Replica
 from tenure.sdk.stream import RestartReason, StreamRestarted
+from tenure.sdk.switchover import SwitchoverResult
 
 __all__ = [
     "AnyEvent",
@@ -63,6 +67,7 @@ __all__ = [
     "InvalidRequestError",
     "LimitExceededError",
     "NotActiveError",
+    "NotEligibleError",
     "NotFoundError",
     "OnConflict",
     "PreviousHolder",
@@ -89,6 +94,9 @@ __all__ = [
     "StorageUnavailableError",
     "StoreRolledBackError",
     "StreamRestarted",
+    "SwitchoverFailedError",
+    "SwitchoverResult",
+    "SwitchoverUnderWayError",
     "Tenure",
     "TenureError",
     "registration_request",

@@ -24,9 +24,7 @@ from tenure.contract.errors import (
 )
 from tenure.contract.limits import LEASE_MS_DEFAULT
 from tenure.contract.messages import Register
-from tenure.contract.views import ResourceView, ServiceInstance
 from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
-from tenure.sdk import queries
 from tenure.sdk.active import ActiveScope, run_as_active
 from tenure.sdk.connection import Options, SessionConnection
 from tenure.sdk.connection_changes import ConnectionChanges
@@ -34,6 +32,8 @@ from tenure.sdk.endpoints import resolve_endpoints
 from tenure.sdk.fence import FenceName
 from tenure.sdk.heartbeats import ConnectionState
 from tenure.sdk.process import own_process
+from tenure.sdk.queries import Asks
+from tenure.sdk.questions import Questions
 from tenure.sdk.registering import OnBrokerLossName, OnConflictName, RoleName, registration_request
 from tenure.sdk.registration import Registration, Work
 from tenure.sdk.sockets import Context
@@ -46,7 +46,7 @@ _GHOST_MARGIN_MS: Final = 500  # what an expiry may take beyond the lease that `
 type StatusName = ServiceStatus | Literal["starting", "healthy", "degraded", "unhealthy", "draining"]
 
 
-class ServiceClient:
+class ServiceClient(Questions):
     """A session with a Tenure broker.
 
     ```python
@@ -392,34 +392,6 @@ class ServiceClient:
         """Leave the tenure at once, without a request: heartbeats tell the broker. Does nothing without the role."""
         self._living().step_down(registration, why, declined=False)
 
-    # --- questions ----------------------------------------------------------------------------------------------------
-
-    async def services(self, service_name: str | None = None) -> list[ServiceInstance]:
-        """Every registered instance, or those of one service, oldest first.
-
-        Raises:
-            TenureError: No answer came, or the session is over.
-        """
-        return await queries.services(self._living(), service_name)
-
-    async def roles(self, service_name: str) -> list[ResourceView]:
-        """The resources a service has instances for: who is active, and who would succeed in which order.
-
-        Raises:
-            NotFoundError: The service has no instances.
-            TenureError: No answer came, or the session is over.
-        """
-        return await queries.roles(self._living(), service_name)
-
-    async def resource(self, resource_id: str) -> ResourceView:
-        """Who is active for a resource, and who would succeed in which order.
-
-        Raises:
-            NotFoundError: Nobody is registered for it.
-            TenureError: No answer came, or the session is over.
-        """
-        return await queries.resource(self._living(), resource_id)
-
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def disown(self) -> None:
@@ -428,6 +400,9 @@ class ServiceClient:
             self._session.disown()
             self._session = None
             self._context = None
+
+    def _asks(self) -> Asks:
+        return self._living()
 
     def _living(self) -> SessionConnection:
         if self._session is None:

@@ -205,6 +205,7 @@ class Replica:
                 since_ms=event.at_ms,
                 priority=event.priority,
                 candidate=event.candidate,
+                hold_limit_ms=event.hold_limit_ms,
                 last_epoch=event.epoch if is_active else event.last_epoch,
                 metadata=event.metadata,
                 session=event.session,
@@ -262,6 +263,7 @@ class Replica:
             revision=event.revision,
             priority=event.priority,
             candidate=event.candidate,
+            hold_limit_ms=event.hold_limit_ms,
             declined_epoch=event.declined_epoch,
             metadata=event.metadata,
         )
@@ -310,6 +312,8 @@ class Replica:
             status=reported if observed is None else observed.status,
             reported_status=reported,
             lease_left_ms=row.lease_ms if observed is None else observed.lease_left_ms,
+            loop_lag_ms=None if observed is None else observed.loop_lag_ms,
+            margin_ms=None if observed is None else observed.margin_ms,
         )
 
 

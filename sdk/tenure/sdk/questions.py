@@ -1,0 +1,90 @@
+"""What a client can be asked about the registry, and can ask of others: it touches no role of its own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from tenure.contract.views import ResourceView, ServiceInstance
+from tenure.sdk import queries, switchover
+from tenure.sdk.queries import Asks
+from tenure.sdk.switchover import SwitchoverResult
+
+
+class Questions:
+    """A part of `ServiceClient`, which says what to ask with."""
+
+    @abstractmethod
+    def _asks(self) -> Asks:
+        """What to ask with.
+
+        Raises:
+            ClientClosedError: There is none.
+        """
+
+    async def services(self, service_name: str | None = None) -> list[ServiceInstance]:
+        """Every registered instance, or those of one service, oldest first.
+
+        Raises:
+            TenureError: No answer came, or the session is over.
+        """
+        return await queries.services(self._asks(), service_name)
+
+    async def roles(self, service_name: str) -> list[ResourceView]:
+        """The resources a service has instances for: who is active, and who would succeed in which order.
+
+        Raises:
+            NotFoundError: The service has no instances.
+            TenureError: No answer came, or the session is over.
+        """
+        return await queries.roles(self._asks(), service_name)
+
+    async def resource(self, resource_id: str) -> ResourceView:
+        """Who is active for a resource, and who would succeed in which order.
+
+        Raises:
+            NotFoundError: Nobody is registered for it.
+            TenureError: No answer came, or the session is over.
+        """
+        return await queries.resource(self._asks(), resource_id)
+
+    async def switchover(
+        self,
+        resource_id: str,
+        *,
+        to: str | None = None,
+        to_service: str | None = None,
+        drain_ms: int = 0,
+        epoch: int = 0,
+        even_if_vacant: bool = False,
+        by: str | None = None,
+        timeout_ms: float | None = None,
+    ) -> SwitchoverResult:
+        """Move a role as planned, and wait until it has moved; see `tenure.sdk.switchover.switchover`.
+
+        Raises:
+            NotActiveError: Nobody is active, or not in the tenure named.
+            NotEligibleError: Nobody could take over, or not the instance named.
+            SwitchoverUnderWayError: Another switchover of the resource is under way.
+            SwitchoverFailedError: It had begun, and the role has not moved; `why` says what is known.
+            TenureError: The broker refused it or did not answer.
+        """
+        return await switchover.switchover(
+            self._asks(),
+            resource_id,
+            to=to,
+            to_service=to_service,
+            drain_ms=drain_ms,
+            epoch=epoch,
+            even_if_vacant=even_if_vacant,
+            by=by,
+            timeout_ms=timeout_ms,
+        )
+
+    async def cancel_switchover(self, resource_id: str) -> None:
+        """Call off the switchover of a resource; a holder that has stopped its work already resigns all the same.
+
+        Raises:
+            NotFoundError: None is under way.
+            TenureError: The broker refused it or did not answer.
+        """
+        await switchover.cancel_switchover(self._asks(), resource_id)
