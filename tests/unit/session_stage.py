@@ -150,9 +150,7 @@ class Stage:
         self.welcome()
         self.answer(self.sends())
 
-    def adopts(
-        self, number: int, role: ServiceRole, epoch: int = 0, revision: int = 0, hold_limit_ms: int = 0
-    ) -> Held:
+    def adopts(self, number: int, role: ServiceRole, epoch: int = 0, revision: int = 0, hold_limit_ms: int = 0) -> Held:
         """The answer to a registration comes on the request channel."""
         registered = Registered(
             registration_id=number,

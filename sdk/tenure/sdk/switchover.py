@@ -227,9 +227,7 @@ async def _standby(asks: Asks, resource_id: str, instance_id: str, service_name:
         if instance.instance_id == instance_id
     ]
     if not found:
-        raise NotFoundError(
-            f"no instance {instance_id!r} stands by for {resource_id!r}; nothing was asked of anybody"
-        )
+        raise NotFoundError(f"no instance {instance_id!r} stands by for {resource_id!r}; nothing was asked of anybody")
     if len(found) > 1:
         services = ", ".join(sorted(instance.service_name for instance in found))
         raise InvalidRequestError(
