@@ -55,6 +55,7 @@ class LeaseThread:
         self._poller = zmq.Poller()
         self._poller.register(self._wake_fd, zmq.POLLIN)
         self._was_connected = False
+        self._has_been_connected = False
         self._had_stalled = False
         self._state = ConnectionState.LOST
         self._is_stopping = False
@@ -150,7 +151,9 @@ class LeaseThread:
     def _log_state(self, state: ConnectionState) -> None:
         session = self._core.session
         if state is ConnectionState.CONNECTED:
-            self._log.info("session.connected", session=session)
+            if self._has_been_connected:  # the first time is what `open` waits for
+                self._log.info("session.connected", session=session)
+            self._has_been_connected = True
         elif state is ConnectionState.SUSPENDED:
             hint = "roles go on until their time is up; reconnecting"
             self._log.warning("session.suspended", session=session, hint=hint)
