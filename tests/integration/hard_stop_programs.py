@@ -1,8 +1,8 @@
 """A process that is active, and then stops its interpreter: `python -m tests.integration.hard_stop_programs ...`.
 
-Its arguments are the broker's endpoint and the fence. Its exit is no proof of anything, so that the standby's turn comes
-with the end of the lease and not before. It says `active` and then, in the middle of its work, calls C code that keeps
-the interpreter's lock for years; with a third argument it does nothing instead, so that it can be stopped from outside.
+Its arguments are the broker's endpoint and the fence. Its exit is no proof of anything, so that the standby's turn
+comes with the end of the lease and not before. It says `active` and then, in the middle of its work, calls C code that
+keeps the interpreter's lock for years; with a third argument it does nothing instead, to be stopped from outside.
 """
 
 from __future__ import annotations
