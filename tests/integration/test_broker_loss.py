@@ -1,0 +1,152 @@
+"""The broker is the one that is gone: what holds its role for how long, and that a client tells how it stands."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from tenure.contract.messages import GetResource, Resource
+from tenure.contract.views import Move
+from tenure.sdk import ConnectionState, InvalidRequestError, ServiceClient, registration_request
+from tenure.sdk.connection_changes import ConnectionChanges
+from tenure.sdk.registering import HOLD_LIMIT_MS_DEFAULT
+from tenure.storage.memory import MemoryStore
+from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, BrokerHere, until
+
+LEASE_MS = 1_000
+HOLD_MS = 600_000
+
+
+async def test_a_role_that_is_held_outlasts_a_broker_that_is_away_for_longer_than_the_lease(broker: BrokerHere) -> None:
+    """★ Of two tenures of one session one steps down with the lease; the other goes on under its epoch, also after."""
+    async with ServiceClient(broker.ipc, lease_ms=LEASE_MS) as client:
+        held = await client.register(
+            "gw", instance_id="a", resource_id="held", role="active", on_broker_loss="hold", hold_limit_ms=HOLD_MS
+        )
+        plain = await client.register("gw", instance_id="a", resource_id="plain", role="active")
+        epoch = held.ensure_active()
+        assert plain.is_active
+        assert (await client.resource("held")).active is not None
+
+        await broker.stop()
+        await until(lambda: client.connection_state is ConnectionState.LOST, "the lease is over")
+        await until(lambda: not plain.is_active, "what is not held has ended")
+        assert held.ensure_active() == epoch
+        assert held.remaining_ms > HOLD_MS / 2
+        await broker.start()
+        await asyncio.wait_for(client.wait_connected(), PATIENCE_S)
+
+        assert held.ensure_active() == epoch
+        view = await client.resource("held")
+        assert view.active is not None
+        assert (view.active.epoch, view.active.hold_limit_ms) == (epoch, HOLD_MS)
+
+
+async def test_who_falls_silent_while_it_holds_keeps_the_others_waiting(broker: BrokerHere) -> None:
+    """★ What a hold costs: the lease is over, and the standby is not promoted before the hold limit is."""
+    holder = ServiceClient(broker.tcp, lease_ms=LEASE_MS)
+    async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS) as second:
+        await holder.open()
+        held = await holder.register(
+            "gw", instance_id="a", resource_id="acct", role="active", on_broker_loss="hold", hold_limit_ms=4 * LEASE_MS
+        )
+        standby = await second.register("gw", instance_id="b", resource_id="acct")
+        session = holder._session  # pyright: ignore[reportPrivateUsage]
+        assert session is not None
+        session._thread.stop()  # pyright: ignore[reportPrivateUsage]
+        until_reading = held.standing.valid_until
+
+        tenure = await asyncio.wait_for(standby.wait_active(), PATIENCE_S)
+
+        assert not held.is_active  # by its own clocks: it was never believed by two
+        assert tenure.is_active
+        assert until_reading == held.standing.valid_until
+        (move,) = (await _moves(second))[-1:]
+        assert move.ended_ms - move.last_heard_ms >= 4 * LEASE_MS
+        await holder.close()
+
+
+async def _moves(client: ServiceClient) -> tuple[Move, ...]:
+    return (await client._living().request(GetResource(resource_id="acct"), Resource)).moves  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_what_to_do_on_the_loss_of_a_broker_is_said_when_registering(broker: BrokerHere) -> None:
+    """A hold without a limit has the default one; a limit without a hold, or one within the lease, is refused."""
+    assert registration_request("gw", on_broker_loss="hold").hold_limit_ms == HOLD_LIMIT_MS_DEFAULT
+    assert registration_request("gw").hold_limit_ms == 0
+    with pytest.raises(ValueError, match="on_broker_loss='hold'"):
+        registration_request("gw", hold_limit_ms=5_000)
+    with pytest.raises(ValueError, match="'panic'"):
+        registration_request("gw", on_broker_loss="panic")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with ServiceClient(broker.ipc, lease_ms=2_000) as client:
+        with pytest.raises(InvalidRequestError):
+            await client.register("gw", on_broker_loss="hold", hold_limit_ms=2_000)
+        async with client.active("gw", on_broker_loss="hold", hold_limit_ms=5_000) as tenure:
+            assert tenure.remaining_ms > 2_000
+
+
+# --- how it stands ----------------------------------------------------------------------------------------------------
+
+
+async def test_each_change_is_told_once_and_in_order(broker: BrokerHere) -> None:
+    """★ Connected; the broker goes: suspended, then lost; it comes back; another session; and the end of it all."""
+    client = ServiceClient(broker.ipc, lease_ms=LEASE_MS)
+    assert client.connection_state is ConnectionState.LOST
+    with capture_logs() as logs:
+        await client.open()
+        told: list[ConnectionState] = []
+
+        async def follow() -> None:
+            async for state in client.connection_changes():
+                told.append(state)  # noqa: PERF401 (each as it comes)
+
+        following = asyncio.create_task(follow())
+        await until(lambda: told == [ConnectionState.CONNECTED], "the present state comes first")
+        await broker.stop()
+        await until(lambda: told[1:] == [ConnectionState.SUSPENDED, ConnectionState.LOST], "both are told")
+        await broker.start()
+        await until(lambda: told[3:] == [ConnectionState.CONNECTED], "it is back")
+
+        await client.close()
+        await asyncio.wait_for(following, PATIENCE_S)
+
+    assert told[4:] == [ConnectionState.LOST]
+    assert client.connection_state is ConnectionState.LOST
+    events = [log["event"] for log in logs if log["event"].startswith("session.")]
+    assert events == ["session.suspended", "session.lost", "session.connected"]
+
+
+async def test_a_follower_outlives_a_session(broker: BrokerHere) -> None:
+    """The broker ends the session, and the client opens another: lost, then connected, for whoever follows."""
+    client = ServiceClient(broker.ipc, lease_ms=LEASE_MS)
+    async with client:
+        changes = client.connection_changes()
+        assert await anext(changes) is ConnectionState.CONNECTED
+        session = client._session  # pyright: ignore[reportPrivateUsage]
+        assert session is not None
+        await broker.restart(MemoryStore())
+        async with asyncio.timeout(PATIENCE_S):
+            while await anext(changes) is not ConnectionState.LOST:
+                pass
+            await until(lambda: session.has_ended, "the session is over")
+            await client.open()
+            assert await anext(changes) is ConnectionState.CONNECTED
+    assert [state async for state in changes] == [ConnectionState.LOST]
+
+
+async def test_a_follower_that_does_not_read_keeps_its_newest_changes() -> None:
+    """What is kept is bounded; the same state twice is no change; a closed client has none."""
+    changes = ConnectionChanges()
+    follower = changes.follow(ConnectionState.LOST)
+    for _ in range(2_000):
+        changes.tell(ConnectionState.CONNECTED)
+        changes.tell(ConnectionState.CONNECTED)
+        changes.tell(ConnectionState.SUSPENDED)
+    changes.end()
+    changes.tell(ConnectionState.CONNECTED)
+
+    kept = [state async for state in follower]
+
+    assert kept == 500 * [ConnectionState.CONNECTED, ConnectionState.SUSPENDED]
