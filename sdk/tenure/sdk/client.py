@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 from weakref import WeakSet
@@ -68,6 +69,7 @@ class ServiceClient(Questions):
         exit_is_proof: bool = True,
         fence: FenceName = "none",
         stall_limit_ms: int | None = None,
+        interval_log: str | Path | None = None,
     ) -> None:
         """Prepare a client; nothing is connected yet.
 
@@ -83,6 +85,8 @@ class ServiceClient(Questions):
                 its threads are doing; see `tenure.sdk.fence`.
             stall_limit_ms: How long the event loop may stand still, in milliseconds, before no heartbeat goes out
                 until it turns again; by default heartbeats do not depend on it.
+            interval_log: A directory on a local disk in which each session writes down when it believed to be active,
+                for `tenure verify`; by default `TENURE_INTERVAL_LOG`, and none if that is not set.
 
         Raises:
             InvalidEndpointError: An endpoint is not of a form that can be connected to.
@@ -100,6 +104,8 @@ class ServiceClient(Questions):
         self._exit_is_proof = exit_is_proof
         self._is_fenced = fence == "exit"
         self._stall_limit_ms = stall_limit_ms
+        place = interval_log or os.environ.get("TENURE_INTERVAL_LOG")
+        self._interval_log = Path(place) if place else None
         self._changes = ConnectionChanges()
         self._context: Context | None = None
         self._session: SessionConnection | None = None
@@ -143,6 +149,7 @@ class ServiceClient(Questions):
                 process=own_process() if self._exit_is_proof else None,
                 is_fenced=self._is_fenced,
                 stall_limit_ms=self._stall_limit_ms,
+                interval_log=self._interval_log,
             ),
             self._status,
             self._changes.tell,

@@ -12,6 +12,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
@@ -45,6 +46,7 @@ from tenure.contract.messages import (
     Resigned,
 )
 from tenure.contract.vocabulary import Channel, ServiceStatus
+from tenure.sdk.belief_log import BeliefLog, Identity
 from tenure.sdk.channel import RequestChannel
 from tenure.sdk.clocks import read_clocks
 from tenure.sdk.departures import Departures
@@ -69,6 +71,7 @@ class Options(Struct, frozen=True, kw_only=True):
     process: ProcessIdentity | None
     is_fenced: bool
     stall_limit_ms: int | None
+    interval_log: Path | None
 
 
 class SessionConnection:
@@ -86,7 +89,8 @@ class SessionConnection:
         self._endpoints = endpoints
         self._timeout_ms = options.timeout_ms
         self._fence = Fence(options.lease_ms, self._resource_of) if options.is_fenced else None
-        witnesses: list[Witness] = [] if self._fence is None else [self._fence]
+        self._log = None if options.interval_log is None else BeliefLog(options.interval_log, self._identity)
+        witnesses: list[Witness] = [one for one in (self._fence, self._log) if one is not None]
         self._core = SessionCore(
             secrets.token_hex(16),
             options.lease_ms,
@@ -297,6 +301,10 @@ class SessionConnection:
         if self._fence is not None:
             self._fence.work_stopped(epoch)
 
+    def _identity(self) -> Identity:
+        core = self._core
+        return Identity(core.history_id or "", core.session, core.lease_ms)
+
     def _resource_of(self, epoch: int) -> str:
         """What an epoch is a tenure of, as far as it is known here."""
         for registration in list(self._registrations.values()):
@@ -332,6 +340,8 @@ class SessionConnection:
         finally:
             closed = ClientClosedError("the client was closed while this request waited")
             self._channel.close(self._core.error or closed)
+            if self._log is not None:
+                self._log.close()
 
     def disown(self) -> None:
         """This process is the child of a fork: nothing of the session is its own."""
