@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 import typer
 
+from bench.ensure import ensure
 from bench.latency import latency
 from bench.processes import ProcessFailedError
 from tenure.contract.errors import TenureError
@@ -30,7 +31,7 @@ app = typer.Typer(
 
 @app.callback()
 def measure() -> None:
-    """Measure Tenure through the real SDK, a real broker process and a durable file."""
+    """Measure Tenure: requests through the real SDK, a broker process and a durable file, and what is asked locally."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -38,6 +39,7 @@ def measure() -> None:
 
 
 app.command()(latency)
+app.command()(ensure)
 
 
 def main() -> None:

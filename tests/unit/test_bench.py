@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from bench.__main__ import app
 from bench.cores import Cores, choose_cores, on_core
+from bench.ensure import LIMIT_US, Call, EnsureReport, active_tenure, ensure
 from bench.floor import sync_ns
 from bench.latencies import Latencies, Summary
 from bench.latency import floor_ratio
@@ -266,3 +267,25 @@ def test_a_process_that_does_not_listen_is_an_error(tmp_path: Path) -> None:
 def test_a_wrong_argument_is_refused(arguments: list[str]) -> None:
     """Nothing is started for it."""
     assert CliRunner().invoke(app, ["latency", *arguments]).exit_code == 2
+
+
+def test_what_asking_costs_is_measured_as_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both calls return the epoch that is held, and the report has a figure for each, here of one round."""
+    tenure = active_tenure()
+    assert tenure.ensure_active() == tenure.registration.ensure_active() == 1
+
+    assert CliRunner().invoke(app, ["ensure", "--rounds", "1", "--json"]).exit_code == 0
+    ensure(rounds=1, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+
+    assert [call["name"] for call in told["measured"]] == ["tenure.ensure_active()", "registration.ensure_active()"]
+    assert all(0 < call["min_us"] <= call["p50_us"] <= call["max_us"] for call in told["measured"])
+
+
+def test_a_call_at_the_limit_does_not_keep_it() -> None:
+    """The median of the rounds counts."""
+    call = Call(name="a call", min_us=0.1, p50_us=LIMIT_US, max_us=9.0)
+    found = EnsureReport(
+        bench="b", machine=report().machine, rounds=1, calls_per_round=1, measured=(call,), limit_us=LIMIT_US
+    )
+    assert not found.is_kept
