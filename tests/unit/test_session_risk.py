@@ -50,6 +50,22 @@ def test_an_answer_acknowledges_only_what_its_heartbeat_told() -> None:
     assert [one.epoch for one in stage.sends().entered] == [11]
 
 
+def test_an_answer_to_a_heartbeat_from_before_acknowledges_nothing() -> None:
+    """★ Two are under way, the second tells of a tenure: the answer to the first one does not stand for it."""
+    stage = Stage()
+    stage.open()
+    stage.wait(INTERVAL_MS)
+    before = stage.sends()
+    stage.adopts(10, ACTIVE, epoch=10)
+    stage.wait(INTERVAL_MS)
+    assert [one.epoch for one in stage.sends().entered] == [10]
+
+    stage.answer(before, 10)
+
+    stage.wait(INTERVAL_MS)
+    assert [one.epoch for one in stage.sends().entered] == [10]
+
+
 def test_a_tenure_is_entered_with_its_first_validity_and_not_before() -> None:
     """A grant that no answered heartbeat covers yet is told when one does; the clock that counts is the raw one."""
     stage = Stage()
