@@ -19,6 +19,7 @@ from tenure.sdk import (
     RoleLostError,
     ServiceClient,
     SwitchoverFailedError,
+    SwitchoverResult,
     Tenure,
 )
 from tenure.sdk.reader import Reader
@@ -217,7 +218,7 @@ async def _stay_in_a_block(client: ServiceClient) -> None:
         await asyncio.Event().wait()
 
 
-async def _when_standing_by(client: ServiceClient, instance_id: str, drain_ms: int) -> object:
+async def _when_standing_by(client: ServiceClient, instance_id: str, drain_ms: int) -> SwitchoverResult:
     async with asyncio.timeout(PATIENCE_S):
         while not any(one.instance_id == instance_id for one in (await client.resource("acct")).standbys):
             pass
