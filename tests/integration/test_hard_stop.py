@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -23,7 +23,7 @@ _TIMER_EXIT_CODE: Final = 1
 
 
 @contextmanager
-def program(broker: BrokerHere, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def program(broker: BrokerHere, *arguments: str) -> Generator[subprocess.Popen[str]]:
     """A process that is active and then hangs; it is killed with the block."""
     command = [sys.executable, "-m", "tests.integration.hard_stop_programs", broker.ipc, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
