@@ -5,10 +5,31 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
-from tenure.sdk import InvalidRequestError, LimitExceededError, ServiceClient, Tenure
+from tenure.sdk import InvalidRequestError, LimitExceededError, RoleLostError, ServiceClient, Tenure
 from tenure.storage.memory import MemoryStore
 from tests.integration.brokers import LONG_LEASE_MS, BrokerHere, until
+
+
+async def test_a_block_that_outlives_its_role_is_reported(broker: BrokerHere) -> None:
+    """A block that goes on after its cancellation until the role is over is said to, at CRITICAL."""
+
+    async def block() -> None:
+        async with client.active("gw") as tenure:
+            client.step_down(tenure.registration, "a test wants it so")
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await until(lambda: any(entry["log_level"] == "critical" for entry in logs), "it is reported")
+                raise
+
+    with capture_logs() as logs:
+        async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS) as client:
+            with pytest.raises(RoleLostError):
+                await block()
+    (report,) = [entry for entry in logs if entry["log_level"] == "critical"]
+    assert (report["event"], report["resource_id"]) == ("work.outlives_role", "gw")
 
 
 async def test_every_scope_of_a_client_outlives_a_forgotten_session(broker: BrokerHere) -> None:

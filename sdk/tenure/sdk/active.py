@@ -134,17 +134,21 @@ async def _stop[T](task: asyncio.Task[T], tenure: Tenure) -> None:
     try:
         await asyncio.wait([task, over], return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            _log.critical(
-                "work.outlives_role",
-                resource_id=tenure.resource_id,
-                epoch=tenure.epoch,
-                hint="the work did not stop when it was cancelled; it goes on without the role",
-            )
+            _log_outliving(tenure)
             await asyncio.wait([task])
     finally:
         over.cancel()
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("work.failed_while_stopping", resource_id=tenure.resource_id, epoch=tenure.epoch, exc_info=error)
+
+
+def _log_outliving(tenure: Tenure) -> None:
+    _log.critical(
+        "work.outlives_role",
+        resource_id=tenure.resource_id,
+        epoch=tenure.epoch,
+        hint="the work did not stop when it was cancelled; it goes on without the role",
+    )
 
 
 def _log_ending(tenure: Tenure) -> None:
@@ -222,3 +226,6 @@ class ActiveScope:
         self._is_lost = True
         _log_ending(tenure)
         task.cancel()
+        await asyncio.sleep(0)  # a block that stops at once has not outlived a tenure that was over before
+        await tenure.wait_over()
+        _log_outliving(tenure)
