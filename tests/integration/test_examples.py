@@ -79,3 +79,21 @@ async def test_the_spare_gateway_goes_on_when_the_first_is_killed(broker: LiveBr
             second.send(signal.SIGTERM)
             await second.line("gw-2 has handed over")
             assert await second.exit_code() == 0
+
+
+async def test_the_spare_worker_without_asyncio_goes_on_when_the_first_is_killed(broker: LiveBroker) -> None:
+    """One books, the other stands by; after SIGKILL the other books, under a greater epoch, and SIGTERM hands over."""
+    async with example(broker, "blocking_worker.py", "worker-1", "ledger") as first:
+        epoch = int((await first.line("active for ledger, epoch ")).rpartition(" ")[2])
+        await first.line("booked 2 under epoch ")
+        async with example(broker, "blocking_worker.py", "worker-2", "ledger") as second:
+            assert await second.line() == "worker-2 stands by for ledger"
+            first.send(signal.SIGKILL)
+
+            next_epoch = int((await second.line("active for ledger, epoch ")).rpartition(" ")[2])
+            assert next_epoch > epoch
+            await second.line("booked 2 under epoch ")
+
+            second.send(signal.SIGTERM)
+            await second.line("worker-2 has handed over")
+            assert await second.exit_code() == 0
