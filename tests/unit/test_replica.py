@@ -171,6 +171,7 @@ requests = st.builds(
     role=st.sampled_from(ServiceRole),
     on_conflict=st.sampled_from(OnConflict),
     priority=st.integers(0, 2),
+    hold_limit_ms=st.sampled_from((0, 0, 3_000)),
     metadata=st.sampled_from(({}, {"host": "h"})),
 )
 statuses = st.sampled_from([*ServiceStatus, *[ServiceStatus.HEALTHY] * 6])
