@@ -164,9 +164,9 @@ def test_of_two_fences_the_earlier_ends_the_process() -> None:
 def test_what_was_disarmed_ends_nothing() -> None:
     """A tenure is left in order, another one extended in time: the process outlives both first ends."""
     program = _PRELUDE + (
-        "a, b = fence(), fence(); hold(a, 200); hold(b, 200)\n"
-        "a.left(200, 'it resigned', is_lost=False)\n"
-        "b.extending([200], read_clocks(), read_clocks().later(60_000), 1); spin(400); print('alive')"
+        "a, b = fence(), fence(); hold(a, 2_000); hold(b, 2_000)\n"
+        "a.left(2_000, 'it resigned', is_lost=False)\n"
+        "b.extending([2_000], read_clocks(), read_clocks().later(60_000), 1); spin(2_200); print('alive')"
     )
 
     assert run([sys.executable, "-c", program]).stdout == "alive\n"
@@ -175,9 +175,9 @@ def test_what_was_disarmed_ends_nothing() -> None:
 def test_a_fork_is_not_fenced_and_its_parent_is() -> None:
     """★ The timer's thread is not in the child, which would wait for it for ever: the child lives on, and exits."""
     program = _PRELUDE + (
-        "a = fence(); hold(a, 500); child = os.fork()\n"
+        "a = fence(); hold(a, 2_000); child = os.fork()\n"
         "if child == 0:\n"
-        "    hold(fence(), 60_000); spin(700); print('child'); sys.exit(0)\n"
+        "    hold(fence(), 60_000); spin(2_200); print('child'); sys.exit(0)\n"
         "spin(20_000); print('parent')"
     )
 
@@ -207,7 +207,7 @@ def test_a_reader_of_standard_error_that_hangs_keeps_no_process_alive() -> None:
         "try:\n"
         "    while True: os.write(2, bytes(4096))\n"
         "except BlockingIOError: pass\n"
-        "os.set_blocking(2, True); hold(fence(), 200); print('armed', flush=True); spin(20_000); print('alive')"
+        "os.set_blocking(2, True); hold(fence(), 2_000); print('armed', flush=True); spin(20_000); print('alive')"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.wait(PATIENCE_S) == 1

@@ -376,6 +376,23 @@ def test_rows_have_what_was_reported_and_a_full_lease_until_presence_is_known() 
     assert (row.status, row.reported_status, row.lease_left_ms) == ("late", "degraded", 500)
 
 
+def test_the_hold_limit_is_the_one_asked_for_last() -> None:
+    """Said with the registration, and anew when it asks again with another."""
+    scene = Scene()
+    a = scene.client("a")
+    request = Register(service_name="svc", instance_id="a", resource_id="r", hold_limit_ms=5_000)
+    replica = copy_of(scene)
+    number = a.register(request).registration_id
+    feed(replica, scene)
+    assert [row.hold_limit_ms for row in replica.instances()] == [5_000]
+
+    a.register(structs.replace(request, hold_limit_ms=7_000))
+
+    assert [row.hold_limit_ms for row in feed(replica, scene).instances()] == [7_000]
+    assert scene.resource("r").standbys[0].registration_id == number
+    assert_same(replica, scene)
+
+
 def test_only_a_candidate_is_next_for_a_resource_that_was_never_held() -> None:
     """Without a tenure before it a plain standby comes after a candidate, whatever its priority."""
     scene = Scene()
