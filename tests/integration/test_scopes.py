@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from tenure.sdk import InvalidRequestError, LimitExceededError, RoleLostError, ServiceClient, Tenure
+from tenure.sdk import ClientClosedError, InvalidRequestError, LimitExceededError, RoleLostError, ServiceClient, Tenure
 from tenure.storage.memory import MemoryStore
 from tests.integration.brokers import LONG_LEASE_MS, BrokerHere, until
 
@@ -49,6 +49,27 @@ async def test_every_scope_of_a_client_outlives_a_forgotten_session(broker: Brok
         assert all(tenures[-1].is_active for tenures in active.values())
         for task in tasks:
             task.cancel()
+
+
+async def test_a_client_that_is_closed_stays_closed(broker: BrokerHere) -> None:
+    """Work that goes on for as long as its client is open does not open it again: whoever closed it is told."""
+    began = asyncio.Event()
+
+    async def work(_: Tenure) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    client = ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS)
+    working = asyncio.create_task(client.run_as_active("gw", work))
+    await began.wait()
+    await client.close()
+
+    with pytest.raises(ClientClosedError):
+        await working
+    assert client.is_closed
+    await client.open()
+    assert (client.is_closed, client.is_connected) == (False, True)
+    await client.close()
 
 
 async def test_a_request_that_is_too_long_is_refused_before_it_is_sent(broker: BrokerHere) -> None:

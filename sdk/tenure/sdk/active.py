@@ -15,6 +15,7 @@ import structlog
 
 from tenure.contract.errors import (
     BrokerUnavailableError,
+    ClientClosedError,
     OverloadedError,
     RequestTimeoutError,
     RoleLostError,
@@ -45,6 +46,9 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.sdk")
 class _Client(Protocol):
     async def open(self) -> None: ...
 
+    @property
+    def is_closed(self) -> bool: ...
+
     async def register_item(self, item: Register) -> Registration: ...
 
     def step_down(self, registration: Registration, why: str) -> None: ...
@@ -67,6 +71,8 @@ async def run_as_active[T](client: _Client, claim: Register, work: Work[T], stop
     try:
         while True:
             try:
+                if registration is not None and client.is_closed:
+                    raise ClientClosedError("the client was closed under work that lasts for as long as it is open")
                 await client.open()
                 registration = await stand_by(client, claim)
                 tenure = await registration.wait_active()

@@ -110,6 +110,7 @@ class ServiceClient(Questions):
         self._context: Context | None = None
         self._session: SessionConnection | None = None
         self._opening = asyncio.Lock()
+        self._is_closed = False
         _clients.add(self)
 
     # --- the session --------------------------------------------------------------------------------------------------
@@ -132,6 +133,7 @@ class ServiceClient(Questions):
             BrokerUnavailableError: No broker answered at any endpoint in time.
             RequestRefusedError: The broker refused the session.
         """
+        self._is_closed = False
         async with self._opening:  # several scopes may find at once that the session has ended
             if self._session is None or self._session.has_ended:
                 await self._end_session()
@@ -165,6 +167,7 @@ class ServiceClient(Questions):
 
         Call it when the work of all roles has stopped: others are promoted at once.
         """
+        self._is_closed = True
         try:
             await self._end_session()
         finally:
@@ -179,6 +182,11 @@ class ServiceClient(Questions):
         finally:
             if context is not None:
                 context.term()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, and not opened again since."""
+        return self._is_closed
 
     @property
     def is_connected(self) -> bool:

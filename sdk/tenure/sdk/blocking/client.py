@@ -61,6 +61,7 @@ class ServiceClient(OpenedFacade[AsyncClient]):
         super().__init__(make())
         self._make = make
         self._status: StatusName | None = None
+        self._is_closed = False
 
     # --- the session --------------------------------------------------------------------------------------------------
 
@@ -82,6 +83,7 @@ class ServiceClient(OpenedFacade[AsyncClient]):
             BrokerUnavailableError: No broker answered at any endpoint in time.
             RequestRefusedError: The broker refused the session.
         """
+        self._is_closed = False
         with self._opening() as portal:
             portal.call(self._of.open())
 
@@ -92,6 +94,7 @@ class ServiceClient(OpenedFacade[AsyncClient]):
         Work there is told to end, and keeps its role for that for a second at most; if it takes longer, others become
         active while it goes on, which is reported at CRITICAL as `work.outlives_role`.
         """
+        self._is_closed = True
         portal = self._portal
         if portal is None or not portal.is_here:
             return
@@ -115,6 +118,11 @@ class ServiceClient(OpenedFacade[AsyncClient]):
     def endpoints(self) -> tuple[str, ...]:
         """The endpoints that are tried in turn."""
         return self._of.endpoints
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, and not opened again since."""
+        return self._is_closed
 
     @property
     def is_connected(self) -> bool:
