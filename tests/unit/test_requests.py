@@ -13,6 +13,7 @@ from tenure.contract.errors import (
     NotFoundError,
     OverloadedError,
     RequestTimeoutError,
+    SessionExpiredError,
     StorageUnavailableError,
     TenureError,
 )
@@ -41,11 +42,12 @@ class Line:
     def __init__(self, endpoints: tuple[str, ...] = ENDPOINTS) -> None:
         self.core = RequestsCore(self._hello, endpoints)
         self.now_ms = 1_000.0
+        self.history_id: str | None = None
         self._connection = 0
 
     def _hello(self) -> Hello:
         self._connection += 1
-        return Hello(version=PROTOCOL_VERSION, connection=self._connection)
+        return Hello(version=PROTOCOL_VERSION, connection=self._connection, history_id=self.history_id)
 
     def submit(self, message: ClientMessage | None = None, timeout_ms: float = TIMEOUT_MS) -> bytes:
         """Ask for something."""
@@ -332,6 +334,21 @@ def test_a_hello_that_is_refused_for_good_fails_what_waits() -> None:
     second = line.submit()
     line.welcome()
     assert line.ids() == [second]
+
+
+def test_nothing_is_asked_of_a_broker_with_another_history() -> None:
+    """A session that a restored store knows too is over all the same: an answer would be of another history's roles."""
+    line = Line()
+    line.history_id = "before the restore"
+    request_id = line.submit()
+    line.welcome()
+
+    assert isinstance(line.outcome(request_id), SessionExpiredError)
+    assert line.core.welcome is None
+    line.history_id = WELCOME.history_id
+    request_id = line.submit()
+    line.welcome()
+    assert line.ids() == [request_id]
 
 
 def test_an_answer_to_hello_that_is_none_is_passed_over() -> None:

@@ -21,6 +21,7 @@ from tenure.contract.errors import (
     InvalidRequestError,
     LimitExceededError,
     RequestTimeoutError,
+    SessionExpiredError,
     TenureError,
     refusal_from,
 )
@@ -83,6 +84,8 @@ class RequestsCore:
         self._number = 0
         self._is_welcome = False
         self._said_hello = False
+        self._history_id: str | None = None
+        """The history that the hello on the present connection named."""
         self._connected_ms: float | None = None
 
     @property
@@ -137,7 +140,9 @@ class RequestsCore:
             if self._said_hello:
                 return []
             self._said_hello = True
-            return [(_HELLO_ID, codec.encode(self._compose_hello()))]
+            hello = self._compose_hello()
+            self._history_id = hello.history_id
+            return [(_HELLO_ID, codec.encode(hello))]
         while self._deferred and self._deferred[0][0] <= now_ms:
             _, request_id = heapq.heappop(self._deferred)
             if request_id in self._waiting:
@@ -214,6 +219,10 @@ class RequestsCore:
 
     def _hello_answered(self, message: BrokerMessage) -> None:
         match message:
+            case Welcome(history_id=history_id) if self._history_id not in {None, history_id}:
+                # What is answered here means nothing to a session of another history, though its name is known here.
+                self.fail_all(SessionExpiredError("the broker has another history now: its store was replaced"))
+                self._connected_ms = None
             case Welcome():
                 self.welcome = message
                 self._is_welcome = True
