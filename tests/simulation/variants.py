@@ -1,0 +1,265 @@
+"""Brokers and clients that are broken on purpose, each by one rule, to show that the simulation would see it.
+
+Each is the real class with one method replaced: what the method's rule forbids is what the replacement does. None of
+them is known to the code it breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from msgspec import structs
+
+from tenure.broker.clock import LeaseClock
+from tenure.broker.core import BrokerCore, Outgoing
+from tenure.contract import codec
+from tenure.contract.errors import ErrorCode
+from tenure.contract.limits import HOLD_LIMIT_MS_MAX
+from tenure.contract.messages import Events, Heartbeat, HeartbeatAck, RoleStatement, StreamMessage, Welcome
+from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
+from tenure.domain.draft import Draft
+from tenure.domain.leases import Leases
+from tenure.domain.records import Batch, Instant, StoredState
+from tenure.domain.registry import Decision, Registry
+from tenure.domain.state import Presence
+from tenure.domain.switchovers import take_due_steps
+from tenure.sdk.session import SessionCore
+from tenure.sdk.standing import FOREVER, Reading
+from tenure.sdk.stream import StreamCore
+from tenure.sdk.tenures import Held
+from tests.simulation.host import BrokerHost
+
+
+class Variant(NamedTuple):
+    """What a run is made of."""
+
+    core_type: Callable[..., BrokerCore] = BrokerCore
+    session_type: Callable[..., SessionCore] = SessionCore
+    stream_type: type[StreamCore] = StreamCore
+    host_type: type[BrokerHost] = BrokerHost
+
+
+HEALTHY: Final = Variant()
+
+
+# --- clients ----------------------------------------------------------------------------------------------------------
+
+
+class LeaseFromReply(SessionCore):
+    """Rule 1: the lease counts from when the heartbeat was sent, not from when its answer came."""
+
+    def _acknowledged(self, ack: HeartbeatAck, now: Reading) -> None:
+        if ack.sequence in self._beats._unanswered:
+            self._beats._unanswered[ack.sequence] = now
+        super()._acknowledged(ack, now)
+
+
+class LeaseFromSending(SessionCore):
+    """Rule 1: sending extends nothing."""
+
+    def advance(self, now: Reading) -> Heartbeat | None:
+        heartbeat = super().advance(now)
+        if heartbeat is not None:
+            self._beats.confirmed_from = now
+            self._extend([held for held in self.registrations.values() if held.entered], now)
+        return heartbeat
+
+
+class CountsUnnamed(SessionCore):
+    """Rule 1: a new tenure does not count from an answer that knew of it and did not name it."""
+
+    def _apply_to(self, held: Held, statement: RoleStatement, now: Reading) -> None:
+        self._answered_revision = 0
+        super()._apply_to(held, statement, now)
+
+
+class OneClock(SessionCore):
+    """Rule 2: both clocks count. This one goes by the raw one alone, which stands still while the machine sleeps."""
+
+    def _let_last(self, tenures: Sequence[Held], until: Reading, now: Reading) -> None:
+        super()._let_last(tenures, Reading(FOREVER.boottime_ms, until.raw_ms), now)
+
+
+class EnteredAgain(SessionCore):
+    """Rule 3: a tenure that was left is never entered again, also if a heartbeat on its way confirms it once more."""
+
+    def _take_in(self, ack: HeartbeatAck, now: Reading) -> None:
+        for held in self.registrations.values():
+            if held.left_epoch in ack.confirmed and not held.standing.is_ended:
+                again = held.standing._replace(role=ServiceRole.ACTIVE, epoch=held.left_epoch)
+                self._set(held, again, is_lost=False)
+        super()._take_in(ack, now)
+
+
+class TellsBeforeItLeaves(SessionCore):
+    """Rule 3: not active BEFORE anything is sent about it. This one leaves when the broker confirms it."""
+
+    def step_down(self, held: Held, why: str, *, declined: bool) -> int:
+        standing = held.standing
+        epoch = super().step_down(held, why, declined=declined)
+        if declined:
+            held.standing = standing
+        return epoch
+
+
+class IgnoresRevisions(SessionCore):
+    """Rule 4: a statement that is not newer than what was applied is ignored."""
+
+    def _apply_to(self, held: Held, statement: RoleStatement, now: Reading) -> None:
+        if not held.standing.is_ended:
+            held.standing = held.standing._replace(revision=0)
+        super()._apply_to(held, statement, now)
+
+
+class SessionOfAnyHistory(SessionCore):
+    """A holder that meets another history steps down. This one goes on, where the broker knows its session."""
+
+    def _welcome(self, welcome: Welcome) -> None:
+        self.history_id = welcome.history_id
+        super()._welcome(welcome)
+
+
+class StreamOfAnyHistory(StreamCore):
+    """A listener that takes another history's revisions for its own."""
+
+    def check(self, history_id: str, revision: int) -> None:
+        super().check(self.history_id, revision)
+
+    def receive(self, message: StreamMessage) -> None:
+        super().receive(structs.replace(message, history_id=self.history_id))
+
+
+# --- the registry -----------------------------------------------------------------------------------------------------
+
+
+class AnswersFromMemory(Registry):
+    """A heartbeat confirms what is committed. This one confirms what was only decided."""
+
+    def _acknowledge(self, draft: Draft, presence: Presence, heartbeat: Heartbeat) -> HeartbeatAck:
+        committed, self.committed_revision = self.committed_revision, self.revision
+        try:
+            return super()._acknowledge(draft, presence, heartbeat)
+        finally:
+            self.committed_revision = committed
+
+
+class ShortAfterRestart(Registry):
+    """After a restart every session gets a full lease. Here its lease has run out: nothing was heard of it."""
+
+    def begin(self, now: Instant) -> None:
+        """What is different at a start."""
+        for presence in self.state.sessions.values():
+            presence.last_heard_ms = now.now_ms - HOLD_LIMIT_MS_MAX
+            presence.expires_at_ms = now.now_ms
+        self._leases = Leases(self.state.sessions)
+
+
+class ForgetsHolds(Registry):
+    """A tenure with a hold limit lasts for that long in silence. This one ends it with the session's lease."""
+
+    def expire(self, now: Instant, registrations_max: int) -> Decision:
+        draft = self._draft(now)
+        take_due_steps(draft)
+        while presence := self._leases.pop_ended(now.now_ms):
+            draft.close_session(presence, ChangeReason.EXPIRED)
+        return self._conclude(draft, None)
+
+
+class ConfirmsRevoked(Registry):
+    """A tenure that a switchover revokes is confirmed no more. This one goes on confirming it until it ends it."""
+
+    def _confirmed(self, presence: Presence, now_ms: float) -> tuple[int, ...]:
+        super()._confirmed(presence, now_ms)
+        return tuple(epoch for epoch in presence.tenures if epoch <= self.committed_revision)
+
+
+class IgnoresHistory(Registry):
+    """A client that has seen more proves that the store is an old copy. Here nobody listens."""
+
+    def _check_history(self, history_id: str | None, last_revision: int) -> None:
+        pass
+
+
+# --- the broker's core ------------------------------------------------------------------------------------------------
+
+
+def core_of(registry_type: type[Registry]) -> type[BrokerCore]:
+    """A core whose registry is of another type, also after it has started again."""
+
+    class Core(BrokerCore):
+        def __init__(self, stored: StoredState, now: Instant) -> None:
+            super().__init__(stored, now)
+            self._change_type(now)
+
+        def start_again(self, stored: StoredState, now: Instant, code: ErrorCode, why: str) -> None:
+            super().start_again(stored, now, code, why)
+            self._change_type(now)
+
+        def _change_type(self, now: Instant) -> None:
+            self.registry.__class__ = registry_type
+            if isinstance(self.registry, ShortAfterRestart):
+                self.registry.begin(now)
+
+    return Core
+
+
+class PromotesOnSilence(BrokerCore):
+    """Silence is never proof. This one does not wait for the lease of whoever is late to end."""
+
+    def tick(self, now: Instant) -> None:
+        super().tick(now)
+        for number, presence in list(self.registry.state.sessions.items()):
+            if presence.status(now.now_ms) is ServiceStatus.LATE:
+                self.end_session(number, ChangeReason.EXPIRED, now)
+
+
+class RepliesBeforeCommit(BrokerCore):
+    """Store, then reply. This one replies as soon as the store was given the batch."""
+
+    def take_batch(self) -> Batch | None:
+        batch = super().take_batch()
+        if batch is not None and self._in_flight is not None:
+            for connection, request_id, body in self._in_flight.replies:
+                self.outgoing.append(Outgoing(connection.route, request_id, body))
+        return batch
+
+
+# --- the shell --------------------------------------------------------------------------------------------------------
+
+
+class PublishesBeforeCommit(BrokerHost):
+    """Store, then reply, then publish. This one publishes first."""
+
+    def store_begins(self, batch: Batch) -> None:
+        self.world.broker_publishes(codec.encode(Events(history_id=self.disk.history_id, events=batch.events)))
+
+
+class ClockOfOne(BrokerHost):
+    """Rule 2: the broker's clock advances by the smaller of two. This one goes by the boot-time clock alone."""
+
+    def make_clock(self) -> LeaseClock:
+        return LeaseClock(self.machine.boot_ns, self.machine.boot_ns, self.wall_ns)
+
+
+BROKEN: Final[dict[str, Variant]] = {
+    "lease from the reply": Variant(session_type=LeaseFromReply),
+    "lease from sending": Variant(session_type=LeaseFromSending),
+    "lease from an answer without it": Variant(session_type=CountsUnnamed),
+    "one clock in the client": Variant(session_type=OneClock),
+    "one clock in the broker": Variant(host_type=ClockOfOne),
+    "tenure entered again": Variant(session_type=EnteredAgain),
+    "told before it is left": Variant(session_type=TellsBeforeItLeaves),
+    "revisions not compared": Variant(session_type=IgnoresRevisions),
+    "promotion on silence": Variant(core_type=PromotesOnSilence),
+    "heartbeats from memory": Variant(core_type=core_of(AnswersFromMemory)),
+    "no lease after a restart": Variant(core_type=core_of(ShortAfterRestart)),
+    "hold forgotten": Variant(core_type=core_of(ForgetsHolds)),
+    "revoked tenure confirmed": Variant(core_type=core_of(ConfirmsRevoked)),
+    "reply before commit": Variant(core_type=RepliesBeforeCommit),
+    "publish before commit": Variant(host_type=PublishesBeforeCommit),
+    "history ignored by the broker": Variant(core_type=core_of(IgnoresHistory)),
+    "history ignored by holders": Variant(session_type=SessionOfAnyHistory),
+    "history ignored by listeners": Variant(stream_type=StreamOfAnyHistory),
+}
+"""Every variant, by the rule that it breaks."""
