@@ -7,6 +7,8 @@
 python := .venv/bin/python
 # More arguments for pytest: make test ARGS='-k failover'
 ARGS ?=
+# How many seeds the simulation runs: make simulate SEEDS=10000
+SEEDS ?= 1000
 # The role logic: whoever is active is decided here, so every branch is run.
 role_logic := broker/tenure/domain/*,sdk/tenure/sdk/session.py,sdk/tenure/sdk/tenures.py,sdk/tenure/sdk/standing.py
 role_logic := $(role_logic),sdk/tenure/sdk/drains.py,sdk/tenure/sdk/heartbeats.py,sdk/tenure/sdk/loop_watch.py
@@ -57,6 +59,10 @@ coverage: venv-dev ## all tests, measured: 80 % overall, every branch of the rol
 	@$(python) -m coverage report
 	@echo '==> coverage of the role logic'
 	@$(python) -m coverage report --include='$(role_logic)' --fail-under=100
+
+.PHONY: simulate
+simulate: venv-dev ## broker, clients, network, disks and clocks from seeds (make simulate SEEDS=10000)
+	@$(python) -m tests.simulation --seeds $(SEEDS) --counts
 
 .PHONY: bench
 bench: venv-dev ## latency through the SDK, a broker process and a durable file; fails at a p99 of 5 ms

@@ -35,6 +35,7 @@ from tenure.sdk.stream import RestartReason, StreamRestarted
 from tenure.sdk.tenures import Held
 from tests.simulation.client import Client
 from tests.simulation.disk import Disk
+from tests.simulation.shell import Shell
 from tests.simulation.violation import Violation
 
 type Tenures = tuple[str, str]
@@ -49,6 +50,8 @@ class Checks:
     def __init__(self, first: Disk) -> None:
         self.logs: dict[str, Disk] = {first.history_id: first}
         """What is the truth, by history: also while the broker runs on an old copy of it."""
+        self.judges_by_log = True
+        """Whether beliefs are held against the log as well, which shows what is wrong before two believe it."""
         self.replaced_ms: dict[str, float] = {}
         """When each history that is over was replaced."""
         self._believed: dict[Tenures, tuple[str, int]] = {}
@@ -79,6 +82,8 @@ class Checks:
         if where in holders:
             raise Violation("two actives", f"{resource_id}: {holders[where]} and {who} at once")
         holders[where] = who
+        if not self.judges_by_log:
+            return
         replaced_ms = self.replaced_ms.get(history_id)
         if replaced_ms is not None and now_ms > replaced_ms + client.limit_ms:
             raise Violation("history", f"{resource_id}: {who} a lease after its store was replaced")
@@ -97,7 +102,7 @@ class Checks:
                 raise Violation(promise, f"{where[1]}: {who} after {self._newest_left[where]} was left")
         self._believed = holders
 
-    def confirmed(self, client: Client, ack: HeartbeatAck) -> None:
+    def confirmed(self, client: Shell, ack: HeartbeatAck) -> None:
         """Whoever does not hold a tenure that the broker confirms to him has told it so, or is still to be told."""
         for held in client.core.registrations.values():
             standing = held.standing
@@ -121,10 +126,8 @@ class Checks:
                 self._statements(disk, statements)
             case Resigned(statement=statement) | Deregistered(statement=statement):
                 self._statements(disk, (statement,))
-            case Welcome(session=session, revision=revision):
-                is_new = session > disk.base
-                if revision > disk.revision or (is_new and not isinstance(disk.event(session), SessionOpenedEvent)):
-                    raise Violation("acknowledged", f"{message} before it was durable")
+            case Welcome():
+                self._welcome(disk, message)
             case EventPage(events=events, revision=revision):
                 self._events(disk, events, revision)
             case ServicePage(revision=revision):
@@ -142,6 +145,12 @@ class Checks:
                 self._events(disk, events, events[-1].revision)
             case Progress(revision=revision):
                 self._events(disk, (), revision)
+
+    def _welcome(self, disk: Disk, welcome: Welcome) -> None:
+        is_new = welcome.session > disk.base
+        is_open = isinstance(disk.event(welcome.session), SessionOpenedEvent)
+        if welcome.revision > disk.revision or (is_new and not is_open):
+            raise Violation("acknowledged", f"{welcome} before it was durable")
 
     def _ack(self, disk: Disk, ack: HeartbeatAck) -> None:
         active = {registration.epoch for registration in disk.active.values()}
@@ -178,7 +187,7 @@ class Checks:
         self._reach(history_id, revision)
 
     def told(self, told: AnyEvent | StreamRestarted) -> None:
-        """A listener is told each event once and in order, or that something has happened which makes that impossible."""
+        """A listener is told each event once and in order, or that something has made that impossible."""
         history_id, revision = self._told
         if isinstance(told, StreamRestarted):
             if told.reason not in self.restarts_allowed:

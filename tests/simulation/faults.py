@@ -11,14 +11,14 @@ from functools import partial
 from typing import Final
 
 from tenure.contract import codec
-from tenure.contract.messages import CancelSwitchover, ExpireSession, Switchover
+from tenure.contract.messages import BrokerMessage, CancelSwitchover, ExpireSession, Switchover
 from tenure.contract.vocabulary import Channel, ServiceStatus
 from tenure.sdk.session import Phase
 from tenure.sdk.stream import RestartReason
 from tests.simulation.client import Client
 from tests.simulation.disk import Disk
-from tests.simulation.host import BrokerHost, CrashPoint
-from tests.simulation.network import Weather
+from tests.simulation.host import STORE_MS, BrokerHost, CrashPoint
+from tests.simulation.network import Link, Weather
 from tests.simulation.violation import Violation
 from tests.simulation.world import DRAIN_LEASES_MAX, World
 
@@ -53,7 +53,7 @@ class Faults:
             "status": self._status,
             "listener": self._listener,
         }
-        self.kinds = [kind for name, kind in kinds.items() if self.chance.random() < 0.55] or [self._crash]
+        self.kinds = [kind for kind in kinds.values() if self.chance.random() < 0.55] or [self._crash]
         self._is_over = False
         self._is_old_copy = False
 
@@ -210,7 +210,7 @@ class Faults:
             self._for_a_while(self._disk_recovers)
 
     def _disk_recovers(self) -> None:
-        self.world.host.store_ms = 1.0
+        self.world.host.store_ms = STORE_MS
 
     def _store(self) -> None:
         if self._is_old_copy or self.chance.random() < 0.6:
@@ -266,10 +266,8 @@ class Faults:
             world.host.resume()
         world.host.start()
         witness = max(witnesses, key=lambda client: client.core.last_revision)
-        witness.core.lose_connection()
-        witness.turn()
-        hello = witness.core.hello()
-        route = world.network.connect(witness.weathers[Channel.CONTROL], lambda *_: None, in_order=False).route
+        hello = witness.reconnect()
+        route = world.network.connect(witness.weathers[Channel.CONTROL], _nobody_reads, in_order=False).route
         assert route is not None, "the broker is there"
         world.host.deliver((route, b"c", codec.encode(hello)))
         ms = self.chance.random() * 0.9 * min(client.core.lease_ms for client in world.clients)
@@ -348,7 +346,9 @@ class Faults:
     def _hasty_switchover(self) -> None:
         """A role is to move on before whoever has just been promoted has heard of it."""
         resource_id = self._resource()
-        standbys = [one for one in self.world.clients if not any(believed == resource_id for believed, _ in one.beliefs())]
+        standbys = [
+            one for one in self.world.clients if not any(believed == resource_id for believed, _ in one.beliefs())
+        ]
         if not standbys:
             return
         for one in standbys:
@@ -389,3 +389,7 @@ class Faults:
             for weather in listener.weathers:
                 weather.is_blocked = True
                 self._for_a_while(partial(self._heal, [weather]))
+
+
+def _nobody_reads(link: Link, request_id: bytes, message: BrokerMessage) -> None:
+    """What an answer to a message comes to that was sent for its effect alone."""

@@ -27,6 +27,8 @@ from tests.simulation.machine import Machine
 from tests.simulation.network import Network, Sent
 from tests.simulation.timeline import Process
 
+STORE_MS: Final = 0.2
+"""How long a commit takes while all is well."""
 _TICK_MS: Final = 100.0
 _LATE_MS: Final = 20.0
 _UNIX_MS: Final = 1_700_000_000_000
@@ -50,7 +52,7 @@ class World(Protocol):
     chance: Random
     core_type: Callable[[StoredState, Instant], BrokerCore]
 
-    def broker_sends(self, outgoing: Outgoing, message: BrokerMessage) -> None:
+    def broker_sends(self, message: BrokerMessage) -> None:
         """Something leaves for a peer."""
 
     def broker_publishes(self, body: bytes) -> None:
@@ -75,7 +77,7 @@ class BrokerHost(Process):
         """Where to end with the next batch."""
         self.refuses_next = False
         """Whether the disk refuses the next batch."""
-        self.store_ms = 1.0
+        self.store_ms = STORE_MS
         """How long a commit takes."""
         self.world = world
         self._storing: Batch | None = None
@@ -157,7 +159,7 @@ class BrokerHost(Process):
 
     def _send(self, outgoing: Outgoing) -> None:
         message = codec.decode_broker(outgoing.body)
-        self.world.broker_sends(outgoing, message)
+        self.world.broker_sends(message)
         if not self.world.network.answer(outgoing, message) and self.core is not None:
             self.core.connections.forget(outgoing.route)
 

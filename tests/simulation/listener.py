@@ -23,9 +23,9 @@ from tenure.sdk.replica import Replica
 from tenure.sdk.requests import TICK_MS, RequestsCore
 from tenure.sdk.snapshot import take_snapshot
 from tenure.sdk.stream import StreamCore, StreamRestarted
-from tests.simulation.client import TIMEOUT_MS, Outcome
 from tests.simulation.machine import Machine
 from tests.simulation.network import Link, Network, Pipe, Weather
+from tests.simulation.shell import TIMEOUT_MS, Outcome
 from tests.simulation.timeline import Process
 
 _QUEUE_MAX: Final = 8

@@ -100,7 +100,7 @@ class Pipe[T]:
             else:
                 self._network.counts["messages reordered"] += 1
         self._last_ms = max(at_ms, self._last_ms)
-        timeline.after(at_ms - timeline.now_ms, partial(self._arrive, item, self._emptied))
+        timeline.at(at_ms, partial(self._arrive, item, self._emptied))
 
     def _arrive(self, item: T, emptied: int) -> None:
         if emptied == self._emptied:

@@ -18,7 +18,7 @@ from tests.simulation.variants import BROKEN, HEALTHY
 from tests.simulation.violation import Violation
 from tests.simulation.world import Trace, World
 
-LEASES: Final = 8.0
+LEASES: Final = 6.0
 """For how many leases faults go on in a run."""
 _SHOWN_LINES: Final = 40
 _CHUNK: Final = 25
@@ -39,9 +39,12 @@ class Run(NamedTuple):
     variant: str
 
 
-def run(seed: int, *, leases: float = LEASES, variant: str = "", trace: Trace | None = None) -> Run:
-    """One run; `variant` names one that is broken on purpose."""
+def run(
+    seed: int, *, leases: float = LEASES, variant: str = "", trace: Trace | None = None, judges_by_log: bool = True
+) -> Run:
+    """One run; `variant` names one that is broken on purpose, `judges_by_log` how strict the checks of beliefs are."""
     world = World(seed, BROKEN[variant] if variant else HEALTHY, trace)
+    world.checks.judges_by_log = judges_by_log
     faults = Faults(world)
     settled = 0.0
     promise: str | None = None
@@ -52,12 +55,14 @@ def run(seed: int, *, leases: float = LEASES, variant: str = "", trace: Trace | 
         settled = world.settle() / world.bound_ms
     except Violation as violation:
         promise, what = violation.promise, str(violation)
-    except Exception as defect:  # noqa: BLE001  # whatever a core raises is its defect, or that of the simulation
+    except Exception as defect:  # whatever a core raises is its defect, or that of the simulation
         promise, what = "no defect", f"{type(defect).__name__}: {defect}"
     return Run(seed, leases, world.timeline.steps, world.counts, settled, promise, what, variant)
 
 
-def run_many(seeds: Sequence[int], *, leases: float = LEASES, variant: str = "", jobs: int | None = None) -> Iterator[Run]:
+def run_many(
+    seeds: Sequence[int], *, leases: float = LEASES, variant: str = "", jobs: int | None = None
+) -> Iterator[Run]:
     """Runs of many seeds in their order, spread over processes; stops with the first that failed."""
     jobs = jobs or len(os.sched_getaffinity(0))
     chunks = [(list(seeds[at : at + _CHUNK]), leases, variant) for at in range(0, len(seeds), _CHUNK)]
@@ -66,8 +71,11 @@ def run_many(seeds: Sequence[int], *, leases: float = LEASES, variant: str = "",
             yield from _run_chunk(chunk)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for runs in pool.map(_run_chunk, chunks):
-            yield from runs
+        try:
+            for runs in pool.map(_run_chunk, chunks):
+                yield from runs
+        finally:  # whoever has seen a failure does not want the rest
+            pool.shutdown(cancel_futures=True)
 
 
 def _run_chunk(chunk: tuple[list[int], float, str]) -> list[Run]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from typing import Final
 
 import pytest
 
@@ -14,10 +15,61 @@ from tests.simulation.faults import Faults
 from tests.simulation.run import report, run, run_many
 from tests.simulation.world import Trace, World
 
-SEEDS = 1_000
+SEEDS: Final = 1_000
 
 # What has to have happened in a thousand runs, and how often at least: about half of what was counted.
-LEAST: dict[str, int] = {}
+LEAST: Final = {
+    "broker crashed": 1_100,
+    "commits refused": 400,
+    "commits torn": 120,
+    "crash after publish": 60,
+    "crash after store": 60,
+    "crash before publish": 60,
+    "crash before store": 60,
+    "crash between replies": 60,
+    "crash in store": 60,
+    "deaths proven": 300,
+    "deaths vouched for": 90,
+    "fault: bad network": 1_500,
+    "fault: broker killed": 200,
+    "fault: broker paused": 300,
+    "fault: broker slewed": 300,
+    "fault: broker suspended": 300,
+    "fault: client died": 1_200,
+    "fault: client paused": 800,
+    "fault: client slewed": 300,
+    "fault: client suspended": 300,
+    "fault: connection broken": 1_000,
+    "fault: old copy": 130,
+    "fault: one-way partition": 1_200,
+    "fault: partition": 170,
+    "fault: slow disk": 700,
+    "fault: store emptied": 200,
+    "fault: store restored": 200,
+    "goodbyes": 900,
+    "lease clock held back": 200,
+    "listener restarted: compacted": 16,
+    "listener restarted: other_history": 200,
+    "listener restarted: rolled_back": 80,
+    "logs compacted": 200,
+    "messages delayed": 4_000,
+    "messages held up": 1_600,
+    "messages lost": 5_000,
+    "messages reordered": 300,
+    "messages repeated": 800,
+    "pages of events read": 7_000,
+    "publications lost": 3_000,
+    "registrations expired": 1_300,
+    "requests repeated": 1_600,
+    "statements overtaken": 100,
+    "switchovers asked for": 1_800,
+    "switchovers called off": 200,
+    "tenure began: claimed": 60,
+    "tenure began: failover": 700,
+    "tenure began: registered": 300,
+    "tenure began: succession": 900,
+    "tenure began: switchover": 400,
+}
 
 
 @pytest.mark.timeout(600)

@@ -25,8 +25,12 @@ class Timeline:
 
     def after(self, ms: float, step: Step) -> None:
         """Take a step `ms` from now."""
+        self.at(self.now_ms + ms, step)
+
+    def at(self, at_ms: float, step: Step) -> None:
+        """Take a step at a time, after those that are to be taken at the same one already."""
         self._number += 1
-        heapq.heappush(self._waiting, (self.now_ms + ms, self._number, step))
+        heapq.heappush(self._waiting, (at_ms, self._number, step))
 
     def step(self) -> None:
         """Take the next step, at its time."""

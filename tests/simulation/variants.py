@@ -15,7 +15,7 @@ from tenure.broker.clock import LeaseClock
 from tenure.broker.core import BrokerCore, Outgoing
 from tenure.contract import codec
 from tenure.contract.errors import ErrorCode
-from tenure.contract.limits import HOLD_LIMIT_MS_MAX
+from tenure.contract.limits import CLOCK_DRIFT_PPM, HOLD_LIMIT_MS_MAX
 from tenure.contract.messages import Events, Heartbeat, HeartbeatAck, RoleStatement, StreamMessage, Welcome
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.draft import Draft
@@ -50,8 +50,9 @@ class LeaseFromReply(SessionCore):
     """Rule 1: the lease counts from when the heartbeat was sent, not from when its answer came."""
 
     def _acknowledged(self, ack: HeartbeatAck, now: Reading) -> None:
-        if ack.sequence in self._beats._unanswered:
-            self._beats._unanswered[ack.sequence] = now
+        unanswered = self._beats._unanswered  # pyright: ignore[reportPrivateUsage]
+        if ack.sequence in unanswered:
+            unanswered[ack.sequence] = now
         super()._acknowledged(ack, now)
 
 
@@ -79,6 +80,14 @@ class OneClock(SessionCore):
 
     def _let_last(self, tenures: Sequence[Held], until: Reading, now: Reading) -> None:
         super()._let_last(tenures, Reading(FOREVER.boottime_ms, until.raw_ms), now)
+
+
+class NoDrift(SessionCore):
+    """Rule 1: less what clocks may drift. This one counts the whole lease by its own clocks."""
+
+    def _let_last(self, tenures: Sequence[Held], until: Reading, now: Reading) -> None:
+        limit_ms = max(self.lease_ms, *(held.hold_limit_ms for held in tenures), 0)
+        super()._let_last(tenures, until.later(limit_ms * CLOCK_DRIFT_PPM / 1_000_000), now)
 
 
 class EnteredAgain(SessionCore):
@@ -124,6 +133,7 @@ class StreamOfAnyHistory(StreamCore):
     """A listener that takes another history's revisions for its own."""
 
     def check(self, history_id: str, revision: int) -> None:
+        del history_id
         super().check(self.history_id, revision)
 
     def receive(self, message: StreamMessage) -> None:
@@ -159,6 +169,7 @@ class ForgetsHolds(Registry):
     """A tenure with a hold limit lasts for that long in silence. This one ends it with the session's lease."""
 
     def expire(self, now: Instant, registrations_max: int) -> Decision:
+        del registrations_max
         draft = self._draft(now)
         take_due_steps(draft)
         while presence := self._leases.pop_ended(now.now_ms):
@@ -248,6 +259,7 @@ BROKEN: Final[dict[str, Variant]] = {
     "lease from an answer without it": Variant(session_type=CountsUnnamed),
     "one clock in the client": Variant(session_type=OneClock),
     "one clock in the broker": Variant(host_type=ClockOfOne),
+    "drift not subtracted": Variant(session_type=NoDrift),
     "tenure entered again": Variant(session_type=EnteredAgain),
     "told before it is left": Variant(session_type=TellsBeforeItLeaves),
     "revisions not compared": Variant(session_type=IgnoresRevisions),

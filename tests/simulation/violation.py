@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818  # it is a finding, not an error of the simulation
     """A promise is broken."""
 
     def __init__(self, promise: str, what: str) -> None:
