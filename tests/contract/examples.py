@@ -191,6 +191,7 @@ MOVE_FULL: Final = Move(
     old_instance_id="gw-1",
     end_reason=ChangeReason.SWITCHOVER,
     lease_ms=2_000,
+    hold_limit_ms=30_000,
     last_heard_ms=AT_MS - 120,
     asked_ms=AT_MS - 300,
     ended_ms=AT_MS,

@@ -28,6 +28,8 @@ def test_a_held_tenure_outlasts_the_lease() -> None:
     assert scene.who("r") == "b |"
     assert isinstance(closed := scene.events[-2], SessionClosedEvent)
     assert closed.reason is ChangeReason.EXPIRED
+    (move,) = scene.moves("r")
+    assert (move.lease_ms, move.hold_limit_ms, move.ended_ms - move.last_heard_ms) == (LEASE_MS, HOLD_MS, HOLD_MS)
 
 
 def test_a_session_that_lapsed_keeps_what_it_holds_and_no_more() -> None:

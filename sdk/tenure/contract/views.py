@@ -94,7 +94,9 @@ class Move(Struct, frozen=True, kw_only=True):
     old_instance_id: str
     end_reason: ChangeReason
     lease_ms: int
-    """How long it lasted in silence."""
+    """The lease of its session: half of it in silence and the broker took it for late."""
+    hold_limit_ms: int = 0
+    """How long the old tenure lasted in silence, if longer than the lease."""
     last_heard_ms: int
     """When the old holder's newest heartbeat came."""
     asked_ms: int = 0
