@@ -12,10 +12,13 @@ import typer
 from tenure.cli.admin import admin
 from tenure.cli.demo import demo
 from tenure.cli.events import events
+from tenure.cli.expire import expire
+from tenure.cli.explain import explain
 from tenure.cli.resign import resign
 from tenure.cli.run import run
 from tenure.cli.serve import serve
 from tenure.cli.status import status
+from tenure.cli.switchover import switchover
 from tenure.cli.verify import verify
 
 app = typer.Typer(
@@ -30,8 +33,11 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(status)
 app.command()(events)
+app.command()(explain)
 app.command(context_settings={"allow_interspersed_args": False})(run)
+app.command()(switchover)
 app.command()(resign)
+app.command()(expire)
 app.command()(admin)
 app.command()(verify)
 app.command()(demo)

@@ -81,7 +81,8 @@ def _sentence(event: AnyEvent) -> str:
             if event.previous_holder is not None:
                 after = f", after {event.previous_holder.instance_id} (epoch {event.previous_holder.epoch})"
             who = f"{event.service_name}/{event.instance_id}"
-            return f"{event.resource_id}: {who} {old} → {new} ({event.reason}{epoch}{after})"
+            silent = "" if event.silent_ms is None else f", silent for {event.silent_ms:,} ms"
+            return f"{event.resource_id}: {who} {old} → {new} ({event.reason}{epoch}{after}{silent}{_by(event.by)})"
         case RegistrationUpdatedEvent():
             who = f"{event.service_name}/{event.instance_id}"
             kind = "candidate" if event.candidate else "plain standby"
@@ -89,6 +90,10 @@ def _sentence(event: AnyEvent) -> str:
         case SessionOpenedEvent():
             return f"session {event.revision} opened by {event.client or 'a client'}, lease {event.lease_ms} ms"
         case SessionClosedEvent():
-            return f"session {event.session} ended ({event.reason})"
+            return f"session {event.session} ended ({event.reason}{_by(event.by)})"
         case StatusChangedEvent():
             return f"session {event.session} is {event.new_status} (was {event.old_status})"
+
+
+def _by(who: str) -> str:
+    return f", by {who}" if who else ""

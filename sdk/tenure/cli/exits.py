@@ -18,6 +18,7 @@ from tenure.contract.errors import (
     InvalidEndpointError,
     RequestTimeoutError,
     RoleConflictError,
+    SwitchoverFailedError,
     TenureError,
 )
 
@@ -27,7 +28,7 @@ USAGE: Final = 64
 UNAVAILABLE: Final = 69
 """EX_UNAVAILABLE: no broker answered."""
 REFUSED: Final = 75
-"""EX_TEMPFAIL: the claim was refused because somebody else holds it; trying later may succeed."""
+"""EX_TEMPFAIL: somebody else holds the role, or it has not moved in time; trying later may succeed."""
 CONFIG: Final = 78
 """EX_CONFIG: the configuration, the data or the installation is wrong."""
 INTERRUPTED: Final = 130
@@ -83,6 +84,6 @@ def clear_errors() -> Generator[None]:
 def _code_of(error: TenureError) -> int:
     if isinstance(error, (BrokerUnavailableError, RequestTimeoutError)):
         return UNAVAILABLE
-    if isinstance(error, (RoleConflictError, DuplicateInstanceError)):
+    if isinstance(error, (RoleConflictError, DuplicateInstanceError, SwitchoverFailedError)):
         return REFUSED
     return USAGE if isinstance(error, InvalidEndpointError) else FAILED

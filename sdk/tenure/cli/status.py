@@ -1,4 +1,4 @@
-"""`tenure status`: who is active for what, and who would be next."""
+"""`tenure status`: who is active for what, who would be next, and who is at risk before anything is lost."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from rich.text import Text
 
 from tenure.cli.exits import run_async
 from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
+from tenure.cli.progress import under_way
+from tenure.cli.succession import why_at_risk
 from tenure.contract.codec import to_json
 from tenure.contract.views import ResourceView, ServiceInstance
 from tenure.contract.vocabulary import ServiceStatus
@@ -36,6 +38,9 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show who is active for each resource, under which epoch and since when, and who stands by in which order.
+
+    AT RISK is who may soon lose the role, with why: it is late, its lease is renewed late, or its event loop hardly
+    turns. A switchover under way is shown below its resource.
 
     Exit code 69 if no broker answers.
     """
@@ -78,14 +83,24 @@ def _table(views: list[ResourceView]) -> Table:
             table.add_row(view.resource_id, Text("nobody", style="bold red"), "", "", "", standbys)
         else:
             since = _ago(active.since_ms)
-            lease = f"{active.lease_left_ms} ms"
-            table.add_row(view.resource_id, _named(active), str(active.epoch), since, lease, standbys)
+            table.add_row(view.resource_id, _named(active), str(active.epoch), since, _lease(active), standbys)
+        if view.switchover is not None:
+            table.add_row("", Text(under_way(view.switchover), style="cyan"))
     return table
 
 
 def _named(instance: ServiceInstance) -> Text:
     name = Text(f"{instance.service_name}/{instance.instance_id} ")
-    return name.append(instance.status.value, style=_STATUS_STYLES[instance.status])
+    name.append(instance.status.value, style=_STATUS_STYLES[instance.status])
+    if instance.is_at_risk:
+        name.append(f"\nAT RISK {why_at_risk(instance)}", style="bold red")
+    return name
+
+
+def _lease(active: ServiceInstance) -> str:
+    """What is left of it, and for how long the role is held in silence if that is longer."""
+    left = f"{active.lease_left_ms} ms"
+    return f"{left}, held for {active.hold_limit_ms} ms" if active.hold_limit_ms else left
 
 
 def _ago(unix_ms: int) -> str:

@@ -113,7 +113,7 @@ async def switchover(  # noqa: PLR0913 (a keyword each)
         to_registration_id=0 if to is None else (await _standby(asks, resource_id, to, to_service)).registration_id,
         drain_ms=drain_ms,
         even_if_vacant=even_if_vacant,
-        by=_whoever() if by is None else by,
+        by=this_person() if by is None else by,
     )
     if timeout_ms is None:
         timeout_ms = drain_ms + max(holder.lease_ms, holder.hold_limit_ms) + _MARGIN_MS
@@ -236,7 +236,8 @@ async def _standby(asks: Asks, resource_id: str, instance_id: str, service_name:
     return found[0]
 
 
-def _whoever() -> str:
+def this_person() -> str:
+    """Who asks, for people: this user on this machine."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user without a name

@@ -1,0 +1,112 @@
+"""`tenure explain`: how a role moved the last times, and why each standby is or is not next."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+from msgspec import Struct
+
+from tenure.cli.exits import run_async
+from tenure.cli.history import newest_tenures
+from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
+from tenure.cli.progress import under_way
+from tenure.cli.succession import Place, places, why_at_risk
+from tenure.cli.timeline import Story, stories
+from tenure.contract.codec import to_json
+from tenure.contract.messages import GetResource, Resource
+from tenure.contract.views import ResourceView
+from tenure.sdk.reader import Reader
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """All that is explained of a resource."""
+
+    resource: ResourceView
+    at_risk: str
+    """Why the active instance may soon lose the role; empty if nothing says so."""
+    moves: list[Story]
+    succession: list[Place]
+
+
+def explain(
+    resource: Annotated[str, typer.Argument(help="The resource to explain.")],
+    moves: Annotated[int, typer.Option(min=1, max=100, help="How many of the newest moves to tell.")] = 3,
+    endpoint: Endpoints = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell how a role moved: when the old active was heard last, suspected and over, and when the next one was active.
+
+    Then who would be next, and for each standby why it is or is not. What happened before the broker was started is
+    told as far as the events say it, which know of no commit and no first activity.
+
+    Exit code 1 if nobody is registered for the resource, 69 if no broker answers.
+    """
+    explanation = run_async(_read(tuple(endpoint or ()), resource, moves))
+    sys.stdout.write(to_json(explanation) + "\n" if as_json else "".join(f"{line}\n" for line in _lines(explanation)))
+
+
+async def _read(endpoints: tuple[str, ...], resource_id: str, count: int) -> Explanation:
+    async with Reader(*endpoints, timeout_ms=READ_TIMEOUT_MS) as reader:
+        found = await reader.request(GetResource(resource_id=resource_id), Resource)
+        view = found.resource
+        newest = found.revision if view.active is None else view.active.epoch
+        events = await newest_tenures(reader, resource_id, newest, count)
+    return Explanation(
+        resource=view,
+        at_risk="" if view.active is None else why_at_risk(view.active),
+        moves=stories(found.moves, events, count),
+        succession=places(view),
+    )
+
+
+def _lines(explanation: Explanation) -> list[str]:
+    view = explanation.resource
+    lines = [_headline(view)]
+    if explanation.at_risk:
+        lines.append(f"  AT RISK: {explanation.at_risk}")
+    if view.switchover is not None:
+        lines.append(f"  {under_way(view.switchover)}")
+    lines.append("")
+    if not explanation.moves:
+        lines.append("Its role has not moved, as far as the broker and the events that are kept can tell.")
+    for story in explanation.moves:
+        lines.extend([*_told(story), ""])
+    lines.append("Who is next" if explanation.succession else "Nobody stands by.")
+    lines.extend(_placed(number, place) for number, place in enumerate(explanation.succession, 1))
+    if view.standby_count > len(view.standbys):
+        lines.append(f"  … and {view.standby_count - len(view.standbys)} more")
+    return lines
+
+
+def _headline(view: ResourceView) -> str:
+    if view.active is None:
+        return f"{view.resource_id}: nobody is active" + (f" since epoch {view.last_epoch}" if view.last_epoch else "")
+    active = view.active
+    since = _clock(active.since_ms)
+    who = f"{active.service_name}/{active.instance_id}"
+    return f"{view.resource_id}: {who} is active with epoch {active.epoch} since {since}, and {active.status}"
+
+
+def _told(story: Story) -> list[str]:
+    after = f"{story.new_instance_id} (epoch {story.new_epoch})" if story.new_epoch else "nobody"
+    lines = [f"{story.old_instance_id} (epoch {story.old_epoch}) → {after}: {story.why}"]
+    for number, step in enumerate(story.steps):
+        moment = f"+{step.after_ms:,} ms" if number else _clock(story.began_ms)
+        lines.append(f"  {moment:>25}  {step.what}")
+    if story.gap_ms is not None:
+        lines.append(f"  nobody was active for {story.gap_ms:,} ms")
+    elif not story.new_epoch:
+        lines.append("  nobody has been active since")
+    return lines
+
+
+def _placed(number: int, place: Place) -> str:
+    return f"  {number if place.is_eligible else '-':>3}  {place.service_name}/{place.instance_id}  {place.why}"
+
+
+def _clock(unix_ms: int) -> str:
+    day_and_time = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_ms / 1_000))
+    return f"{day_and_time}.{unix_ms % 1_000:03}"

@@ -1,0 +1,142 @@
+"""How a role moved, as a timeline in words: from what the broker remembers, and from the events for what came before.
+
+Pure: moves and events in, stories out. The broker's memory says more (commit, first activity) but begins with its
+start; the events say for each tenure why it ended, on whose word, and how long its holder had been silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from msgspec import Struct, structs
+
+from tenure.contract.events import RoleChangedEvent
+from tenure.contract.views import Move
+from tenure.contract.vocabulary import ChangeReason, ServiceRole
+
+_ENDINGS: Final = {
+    ChangeReason.EXPIRED: "it fell silent until its time ran out",
+    ChangeReason.DIED: "its process ended, as the kernel reported",
+    ChangeReason.CONFIRMED_DEAD: "{who} vouched that its process is dead",
+    ChangeReason.SWITCHOVER: "it stepped down for a switchover, as {who} had asked",
+    ChangeReason.REVOKED: "{who} asked it to step down and it did not, so that it was renewed no more until it ran out",
+    ChangeReason.RESIGNED: "it resigned",
+    ChangeReason.GIVEN_UP: "it gave the role up, because it could not confirm its lease",
+    ChangeReason.DEREGISTERED: "it ended its registration",
+    ChangeReason.GOODBYE: "its client said goodbye",
+}
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """One thing that happened in a move."""
+
+    after_ms: int
+    """How long after the first step."""
+    what: str
+
+
+class Story(Struct, frozen=True, kw_only=True):
+    """One move of a role, told to people."""
+
+    old_instance_id: str
+    old_epoch: int
+    new_instance_id: str
+    """Empty: nobody has taken over."""
+    new_epoch: int
+    why: str
+    """Why the old tenure ended."""
+    began_ms: int
+    """Unix milliseconds of the first step."""
+    steps: tuple[Step, ...]
+    gap_ms: int | None
+    """From the end of the old tenure to the first activity under the new one; None if that is not known."""
+
+
+def stories(moves: Sequence[Move], events: Sequence[RoleChangedEvent], count: int) -> list[Story]:
+    """The newest `count` moves, the newest last; `events` are the resource's own, in order."""
+    ends = {event.epoch: event for event in events if _is_end(event)}
+    begins = {event.epoch: event for event in events if event.new_role is ServiceRole.ACTIVE}
+    known = {move.old_epoch: move for move in _moves_of(events)} | {move.old_epoch: move for move in moves}
+    told = [known[epoch] for epoch in sorted(known)]
+    return [_story(move, ends.get(move.old_epoch), begins.get(move.new_epoch)) for move in told[-count:]]
+
+
+def how_it_ended(reason: ChangeReason, by: str = "") -> str:
+    """In words, why a tenure ended; `by` is who had asked for it or vouched for it."""
+    return _ENDINGS.get(reason, f"of a change called {reason}").format(who=by or "somebody")
+
+
+def _is_end(event: RoleChangedEvent) -> bool:
+    return event.old_role is ServiceRole.ACTIVE and event.new_role is not ServiceRole.ACTIVE
+
+
+def _moves_of(events: Iterable[RoleChangedEvent]) -> list[Move]:
+    """The moves as far as events alone tell them: no lease, no commit, no first activity."""
+    found: list[Move] = []
+    for event in events:
+        if _is_end(event):
+            move = Move(
+                old_epoch=event.epoch,
+                old_instance_id=event.instance_id,
+                end_reason=event.reason,
+                lease_ms=0,
+                last_heard_ms=0 if event.silent_ms is None else event.at_ms - event.silent_ms,
+                ended_ms=event.at_ms,
+            )
+            found.append(move)
+        elif event.new_role is ServiceRole.ACTIVE and found and not found[-1].new_epoch:
+            found[-1] = structs.replace(
+                found[-1], new_epoch=event.epoch, new_instance_id=event.instance_id, promoted_ms=event.at_ms
+            )
+    return found
+
+
+def _story(move: Move, end: RoleChangedEvent | None, begin: RoleChangedEvent | None) -> Story:
+    old, new = move.old_instance_id, move.new_instance_id
+    happened: list[tuple[int, str]] = []
+    if move.last_heard_ms:
+        happened.append((move.last_heard_ms, f"{old} was heard for the last time"))
+        late_ms = move.last_heard_ms + move.lease_ms // 2
+        if move.lease_ms and late_ms < move.ended_ms:
+            happened.append((late_ms, f"{old} was suspected: half of its lease of {move.lease_ms:,} ms had passed"))
+    if move.asked_ms:
+        happened.append((move.asked_ms, f"{old} was asked to step down"))
+    happened.append((move.ended_ms, f"the tenure of {old} was over: {_how_over(move)}"))
+    if move.promoted_ms:
+        why = "" if begin is None else f" ({begin.reason})"
+        happened.append((move.promoted_ms, f"{new} was promoted under epoch {move.new_epoch}{why}"))
+    if move.committed_ms:
+        happened.append((move.committed_ms, "that was committed"))
+    if move.entered_ms:
+        happened.append((move.entered_ms, f"{new} was active for the first time, as it said itself"))
+    happened.sort(key=lambda step: step[0])  # a stable sort: what comes at the same time stays in order
+    began_ms = happened[0][0]
+    return Story(
+        old_instance_id=old,
+        old_epoch=move.old_epoch,
+        new_instance_id=new,
+        new_epoch=move.new_epoch,
+        why=how_it_ended(move.end_reason, "" if end is None else end.by),
+        began_ms=began_ms,
+        steps=tuple(Step(after_ms=at_ms - began_ms, what=what) for at_ms, what in happened),
+        gap_ms=move.gap_ms,
+    )
+
+
+def _how_over(move: Move) -> str:
+    match move.end_reason:
+        case ChangeReason.EXPIRED if move.hold_limit_ms > move.lease_ms > 0:
+            return f"its hold limit of {move.hold_limit_ms:,} ms had passed in silence"
+        case ChangeReason.EXPIRED if move.lease_ms:
+            return f"its lease of {move.lease_ms:,} ms had passed in silence"
+        case ChangeReason.EXPIRED:
+            return "its lease had passed in silence"
+        case ChangeReason.DIED:
+            return "proof of death, by the kernel"
+        case ChangeReason.CONFIRMED_DEAD:
+            return "proof of death, by a person's word"
+        case ChangeReason.REVOKED:
+            return "it was renewed no more, and nobody could believe in it any longer"
+        case _:
+            return f"by its own word ({move.end_reason})"
