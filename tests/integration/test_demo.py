@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-FAILURES = ("kill -9 of the active", "a clean resignation", "the broker's restart")
+FAILURES = ("kill -9 of the active", "a clean resignation", "a switchover", "the broker's restart")
 PATIENCE_S = 100.0
 
 

@@ -1,7 +1,8 @@
 """One instance of the demo's service: while it is active it writes to the ledger, each line under its epoch.
 
 The ledger stands for whatever must not be written to by two at once: an exchange, a robot, a file. Each line is
-`<monotonic nanoseconds> <instance> <epoch>`, appended in one write.
+`<monotonic nanoseconds> <instance> <epoch>`, appended in one write. An instance that is asked to step down finishes the
+few lines it has in hand first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import structlog
 from tenure.sdk import ServiceClient, Tenure
 
 _PAUSE_MS = 2
+_LINES_IN_HAND = 20
 _LEASE_MS = 5_000  # longer than a broker takes to start again, also on a busy machine
 
 
@@ -25,10 +27,11 @@ async def _serve(endpoint: str, instance_id: str, ledger_path: str) -> None:
     ledger = os.open(ledger_path, os.O_WRONLY | os.O_APPEND)
 
     async def write(tenure: Tenure) -> None:
-        while True:
-            epoch = tenure.ensure_active()
-            os.write(ledger, f"{monotonic_ns()} {instance_id} {epoch}\n".encode())
-            await asyncio.sleep(_PAUSE_MS / 1_000)
+        while not tenure.is_asked_to_end:
+            for _ in range(_LINES_IN_HAND):
+                epoch = tenure.ensure_active()
+                os.write(ledger, f"{monotonic_ns()} {instance_id} {epoch}\n".encode())
+                await asyncio.sleep(_PAUSE_MS / 1_000)
 
     task = asyncio.current_task()
     assert task is not None

@@ -35,9 +35,7 @@ async def newest_tenures(asks: Asks, resource_id: str, revision: int, count: int
         found[:0] = [
             event
             for event in page
-            if isinstance(event, RoleChangedEvent)
-            and event.resource_id == resource_id
-            and ServiceRole.ACTIVE in {event.old_role, event.new_role}
+            if event.resource_id == resource_id and ServiceRole.ACTIVE in {event.old_role, event.new_role}
         ]
         first = found[0] if found else None
         begun = sum(event.new_role is ServiceRole.ACTIVE for event in found)
@@ -56,7 +54,7 @@ def _is_enough(first: RoleChangedEvent, begun: int, count: int) -> bool:
 
 
 async def _between(asks: Asks, since: int, upto: int) -> tuple[list[RoleChangedEvent], bool]:
-    """The events after `since` up to `upto`, and whether the store keeps none before them."""
+    """The changes of roles after `since` up to `upto`, and whether the store keeps none before them."""
     events: list[RoleChangedEvent] = []
     is_oldest = since == 0
     while since < upto:

@@ -20,7 +20,7 @@ from tenure.cli.health import Check, Health
 from tenure.cli.options import Endpoints
 from tenure.cli.supervisor import CommandStartError, Deadline, LeaseTooShortError, Outcome, StopCause, Supervisor
 from tenure.contract.errors import RoleConflictError, RoleLostError, TenureError
-from tenure.contract.limits import LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN
+from tenure.contract.limits import HOLD_LIMIT_MS_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN
 from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
 from tenure.sdk import Registration, ServiceClient, Tenure
 from tenure.sdk.active import AWAY
@@ -50,6 +50,7 @@ class _Plan(Struct, frozen=True, kw_only=True):
     instance_id: str | None
     priority: int
     lease_ms: int
+    hold_limit_ms: int | None
     stop_grace_ms: int
     stands_by: bool
     check: Check | None
@@ -68,6 +69,15 @@ def run(  # (a flag each)
     lease_ms: Annotated[
         int, typer.Option(min=LEASE_MS_MIN, max=LEASE_MS_MAX, help="How long silence lasts before the role moves.")
     ] = LEASE_MS_DEFAULT,
+    hold_limit_ms: Annotated[
+        int | None,
+        typer.Option(
+            min=LEASE_MS_MIN,
+            max=HOLD_LIMIT_MS_MAX,
+            help="Hold the role for so long, beyond the lease, while no broker answers; a silent death costs as much.",
+            show_default="as long as the lease",
+        ),
+    ] = None,
     stop_grace_ms: Annotated[
         int, typer.Option(min=0, help="How long CMD may take to stop after SIGTERM, while the lease lasts.")
     ] = 10_000,
@@ -100,6 +110,7 @@ def run(  # (a flag each)
         instance_id=instance,
         priority=priority,
         lease_ms=lease_ms,
+        hold_limit_ms=hold_limit_ms,
         stop_grace_ms=stop_grace_ms,
         stands_by=standby,
         check=None if check is None else Check(check, check_interval_ms, check_failures),
@@ -196,6 +207,8 @@ class _Runner:
             role=ServiceRole.ACTIVE,
             on_conflict=OnConflict.STANDBY if plan.stands_by else OnConflict.REJECT,
             priority=plan.priority,
+            on_broker_loss="step-down" if plan.hold_limit_ms is None else "hold",
+            hold_limit_ms=plan.hold_limit_ms,
         )
         registration.held.is_scoped = True
         return registration
