@@ -13,6 +13,7 @@ import structlog
 import typer
 
 from bench.ensure import ensure
+from bench.failover import failover
 from bench.latency import latency
 from bench.processes import ProcessFailedError
 from tenure.contract.errors import TenureError
@@ -40,6 +41,7 @@ def measure() -> None:
 
 app.command()(latency)
 app.command()(ensure)
+app.command()(failover)
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from array import array
 from collections.abc import Iterator
 from itertools import count
@@ -27,7 +26,7 @@ from bench.floor import echo_ns, sync_ns
 from bench.latencies import Latencies, Summary
 from bench.machine import Machine, describe_machine
 from bench.place import Place, Transport, temporary_place
-from bench.report import Limit, Report, to_json, to_text
+from bench.report import Limit, Report, finish
 from tenure.sdk import ServiceClient
 
 P99_LIMIT_MS: Final = 5.0
@@ -72,12 +71,7 @@ def latency(
         transport=transport,
         cores=choose_cores(os.sched_getaffinity(0), pin=pin),
     )
-    report = run(plan, directory)
-    print(to_json(report) if as_json else to_text(report))
-    if check and report.faults:
-        for fault in report.faults:
-            print(f"bench: {fault}", file=sys.stderr)
-        sys.exit(1)
+    finish(run(plan, directory), as_json=as_json, check=check)
 
 
 def run(plan: Plan, directory: Path) -> Report:

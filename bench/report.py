@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -39,16 +40,31 @@ class Report(Struct, frozen=True, kw_only=True):
     floor: Sequence[Summary]
     ratios: Mapping[str, float]
     limits: Sequence[Limit]
+    violations: Sequence[str] = ()
+    """What happened that must never happen, however fast."""
 
     @property
     def faults(self) -> list[str]:
         """Why the run does not pass its check; empty if it does."""
-        faults = [str(limit) for limit in self.limits if not limit.is_kept]
+        faults = [*self.violations, *(str(limit) for limit in self.limits if not limit.is_kept)]
         if not self.machine.is_durable:
             faults.append(
                 f"the data is on {self.machine.file_system}, where nothing is durable: choose a directory on a disk"
             )
         return faults
+
+
+def finish(report: Report, *, as_json: bool, check: bool) -> None:
+    """Print it; with `check` its faults too.
+
+    Raises:
+        SystemExit: There are some.
+    """
+    print(to_json(report) if as_json else to_text(report))
+    if check and report.faults:
+        for fault in report.faults:
+            print(f"bench: {fault}", file=sys.stderr)
+        sys.exit(1)
 
 
 def to_json(report: Report) -> str:
@@ -69,11 +85,12 @@ def to_text(report: Report) -> str:
         "",
         _row("", "count", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "a second", "p99 by round"),
         *(_figures(summary) for summary in report.measured),
-        "the floor of this machine, in the same run",
+        *(["the floor of this machine, in the same run"] if report.floor else []),
         *(_figures(summary) for summary in report.floor),
         "",
         *(f"{name}: {value:.2f}" for name, value in report.ratios.items()),
         *(str(limit) for limit in report.limits),
+        *report.violations,
     ]
     return "\n".join(lines)
 
@@ -92,4 +109,4 @@ def _figures(summary: Summary) -> str:
 
 def _row(name: str, *cells: str) -> str:
     *figures, last = cells
-    return f"{name:<36}" + "".join(f"{cell:>10}" for cell in figures) + f"{last:>16}"
+    return f"{name:<36}" + "".join(f"{cell:>10}" for cell in figures) + f"{last:>18}"

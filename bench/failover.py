@@ -1,0 +1,283 @@
+"""How long a role is without an active instance: from the end of one to the moment `wait_active()` returns in the next.
+
+Real processes contend for one role of a real broker, and the active one is ended again and again: killed where the
+kernel tells the broker (ipc), killed where it cannot (tcp), stopped, cut off from the broker, or asked to resign. All
+times are those of CLOCK_BOOTTIME, noted just before the signal by whoever sends it, and by the next one when it is
+active. Where the broker has only silence to go by, the next one must not have begun before the old one's own deadline.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+from array import array
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple
+
+import typer
+from msgspec import Struct
+
+from bench import processes
+from bench.contender import Belief, now_ns
+from bench.floor import sync_ns
+from bench.latencies import Latencies
+from bench.machine import Machine, describe_machine
+from bench.place import Place, Transport, temporary_place
+from bench.report import Limit, Report, finish
+from bench.talking import Talking
+from tenure.cli.descendants import pidfd_open
+from tenure.contract.limits import LEASE_MS_MAX, LEASE_MS_MIN
+
+LOCAL_LIMIT_MS: Final = 20.0
+"""What the 99th percentile has to stay below where the kernel tells the broker of the death."""
+SILENCE_LIMIT_MS: Final = 50.0
+"""How much longer than the lease the role may be vacant, at most, where the broker has silence to go by."""
+_FLOOR_OPERATIONS: Final = 50
+_RANDOM: Final = random.Random(1)  # noqa: S311  (when in a heartbeat's interval the end comes: it is no secret)
+
+
+class Ending(StrEnum):
+    """How the active one is ended."""
+
+    LOCAL_KILL = "local-kill"
+    REMOTE_KILL = "remote-kill"
+    STOP = "stop"
+    PARTITION = "partition"
+    RESIGN = "resign"
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the broker has nothing but silence to go by."""
+        return self in {Ending.REMOTE_KILL, Ending.STOP, Ending.PARTITION}
+
+    @property
+    def transport(self) -> Transport:
+        """How the contenders reach the broker: over tcp it learns nothing from the kernel."""
+        return Transport.TCP if self in {Ending.REMOTE_KILL, Ending.PARTITION} else Transport.IPC
+
+
+class Takeover(NamedTuple):
+    """One end and what followed it, in nanoseconds of CLOCK_BOOTTIME."""
+
+    ended_ns: int
+    """Just before the end."""
+    active_ns: int
+    """When the next one was active."""
+    believed_until_ns: int
+    """Until when the old one might have believed in its role, by its own account."""
+    believed_at_ns: int
+    """When it believed in it last."""
+
+    @property
+    def vacant_ns(self) -> int:
+        """How long it took."""
+        return self.active_ns - self.ended_ns
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What is measured."""
+
+    endings: tuple[Ending, ...]
+    kills: int
+    silences: int
+    lease_ms: int
+
+    def count(self, ending: Ending) -> int:
+        """How often the active one is ended so."""
+        return self.silences if ending.is_silent else self.kills
+
+
+def failover(
+    *,
+    kind: Annotated[list[Ending] | None, typer.Option(help="How the active one is ended; by default each way.")] = None,
+    directory: Annotated[
+        Path, typer.Option(help="Where the data is kept for the time of the run.", exists=True, file_okay=False)
+    ] = Path("/var/tmp"),  # noqa: S108  (a directory of unguessable name is made in it; /tmp is often not on a disk)
+    kills: Annotated[int, typer.Option(min=1, help="How often where the broker learns of it at once.")] = 100,
+    silences: Annotated[int, typer.Option(min=1, help="How often where the lease has to end first.")] = 20,
+    lease_ms: Annotated[int, typer.Option(min=LEASE_MS_MIN, max=LEASE_MS_MAX, help="The contenders' lease.")] = 1_000,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with code 1 if a limit is passed.")] = False,
+) -> None:
+    """From the end of the active instance to the moment the next one is active."""
+    plan = Plan(endings=tuple(kind or Ending), kills=kills, silences=silences, lease_ms=lease_ms)
+    finish(run(plan, directory), as_json=as_json, check=check)
+
+
+def run(plan: Plan, directory: Path) -> Report:
+    """Measure, and report.
+
+    Raises:
+        ProcessFailedError: A process did not start, or nobody took over.
+        OSError: The directory cannot be written.
+    """
+    taken: dict[Ending, list[Takeover]] = {}
+    for ending in plan.endings:
+        with temporary_place(directory, ending.transport) as place, processes.broker(place) as endpoint:
+            machine = describe_machine(place.data)
+            with _Succession(place, endpoint, ending, plan.lease_ms) as succession:
+                taken[ending] = [succession.end_active() for _ in range(plan.count(ending))]
+    with temporary_place(directory, Transport.IPC) as place:
+        told_ns = array("q", (_told_ns() for _ in range(_FLOOR_OPERATIONS)))
+        floor = (
+            _latencies("kill -9 until the kernel says so", told_ns),
+            _latencies(
+                "fdatasync, 4 KiB, file preallocated", sync_ns(place.data, _FLOOR_OPERATIONS, preallocated=True)
+            ),
+        )
+    return report(plan, machine, taken, floor)
+
+
+def report(plan: Plan, machine: Machine, taken: dict[Ending, list[Takeover]], floor: tuple[Latencies, ...]) -> Report:
+    """What all takeovers come to."""
+    measured = {
+        ending: _latencies(ending, array("q", (one.vacant_ns for one in takeovers))).summary()
+        for ending, takeovers in taken.items()
+    }
+    limits = [
+        Limit(name=f"p99 of {ending}", value_ms=summary.p99_ms, limit_ms=LOCAL_LIMIT_MS)
+        for ending, summary in measured.items()
+        if ending is Ending.LOCAL_KILL
+    ]
+    limits += [
+        Limit(name=f"max of {ending}", value_ms=summary.max_ms, limit_ms=plan.lease_ms + SILENCE_LIMIT_MS)
+        for ending, summary in measured.items()
+        if ending.is_silent
+    ]
+    return Report(
+        bench="from the end of the active one to the next one's wait_active()",
+        machine=machine,
+        settings={"lease": f"{plan.lease_ms} ms"},
+        measured=tuple(measured.values()),
+        floor=tuple(latencies.summary() for latencies in floor),
+        ratios={
+            f"{ending}: the earliest began so many ms after the old one's own deadline": earliest_ms(takeovers)
+            for ending, takeovers in taken.items()
+            if ending.is_silent
+        },
+        limits=tuple(limits),
+        violations=tuple(itertools.chain(*(overlaps(ending, takeovers) for ending, takeovers in taken.items()))),
+    )
+
+
+def overlaps(ending: Ending, takeovers: list[Takeover]) -> list[str]:
+    """Every takeover in which the next one began too soon: by what the old one did, or could have, believed."""
+    found: list[str] = []
+    for number, one in enumerate(takeovers, 1):
+        if one.active_ns < one.believed_at_ns:
+            early_ms = (one.believed_at_ns - one.active_ns) / 1e6
+            found.append(f"{ending} {number}: TWO were active, for at least {early_ms:.3f} ms")
+        elif ending.is_silent and one.active_ns < one.believed_until_ns:
+            early_ms = (one.believed_until_ns - one.active_ns) / 1e6
+            found.append(f"{ending} {number}: the next one began {early_ms:.3f} ms before the old one's own deadline")
+    return found
+
+
+def earliest_ms(takeovers: list[Takeover]) -> float:
+    """The shortest time between an old one's own deadline and the beginning of the next one, in milliseconds."""
+    return round(min(one.active_ns - one.believed_until_ns for one in takeovers) / 1e6, 3)
+
+
+class _Contender(NamedTuple):
+    process: Talking
+    belief: Path
+    relay: Talking | None
+
+
+class _Succession:
+    """Contenders for one role, two at a time: whoever is ended is replaced."""
+
+    def __init__(self, place: Place, endpoint: str, ending: Ending, lease_ms: int) -> None:
+        self._place = place
+        self._endpoint = endpoint
+        self._ending = ending
+        self._lease_ms = lease_ms
+        self._numbers = itertools.count()
+        self._stack = ExitStack()
+        self._active = self._contender()
+        self._active.process.words("active")
+        self._standby = self._contender()
+
+    def __enter__(self) -> _Succession:
+        """They run already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all processes that are left."""
+        self._stack.close()
+
+    def end_active(self) -> Takeover:
+        """End the active one, wait for the next one to be active, and have another stand by."""
+        old, self._active = self._active, self._standby
+        time.sleep(_RANDOM.uniform(0.1, 0.1 + self._lease_ms / 1_000 / 5))
+        ended_ns = self._end(old)
+        active_ns = int(self._active.process.words("active")[0])
+        if self._ending is Ending.STOP:
+            old.process.send(signal.SIGCONT)  # what does it believe when it goes on?
+        if self._ending in {Ending.STOP, Ending.PARTITION}:
+            old.process.words("over")
+        until_ns, at_ns = Belief.read(old.belief)
+        old.process.close()
+        if old.relay is not None:
+            old.relay.close()
+        self._standby = self._contender()
+        return Takeover(ended_ns, active_ns, until_ns, at_ns)
+
+    def _end(self, old: _Contender) -> int:
+        """End it; returns when."""
+        ended_ns = now_ns()
+        match self._ending:
+            case Ending.LOCAL_KILL | Ending.REMOTE_KILL:
+                old.process.send(signal.SIGKILL)
+            case Ending.STOP:
+                old.process.send(signal.SIGSTOP)
+            case Ending.PARTITION:
+                assert old.relay is not None, "it is reached through one"
+                old.relay.send(signal.SIGSTOP)
+            case Ending.RESIGN:
+                old.process.send(signal.SIGUSR1)
+                ended_ns = int(old.process.words("resigned")[0])
+        return ended_ns
+
+    def _contender(self) -> _Contender:
+        endpoint, relay = self._endpoint, None
+        if self._ending is Ending.PARTITION:
+            host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+            relay = self._stack.enter_context(Talking([sys.executable, "-m", "bench.relay", host, port]))
+            endpoint = relay.words("listening")[0]
+        number = next(self._numbers)
+        belief = self._place.data / f"belief-{number}"
+        Belief.prepare(belief)
+        command = [sys.executable, "-m", "bench.contender", endpoint, f"c-{number}", str(self._lease_ms), str(belief)]
+        process = self._stack.enter_context(Talking(command))
+        process.words("ready")
+        return _Contender(process, belief, relay)
+
+
+def _latencies(name: str, taken_ns: array[int]) -> Latencies:
+    latencies = Latencies(name)
+    latencies.add_round(taken_ns, sum(taken_ns))
+    return latencies
+
+
+def _told_ns() -> int:
+    """How long the kernel takes to say that a killed process, which did nothing, has ended."""
+    command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as idle:
+        assert idle.stdout is not None, "its output was asked for"
+        idle.stdout.readline()
+        descriptor = pidfd_open(idle.pid)
+        began_ns = now_ns()
+        idle.kill()
+        select.select([descriptor], [], [])
+        taken_ns = now_ns() - began_ns
+        os.close(descriptor)
+        return taken_ns
