@@ -16,6 +16,7 @@ from bench.ensure import ensure
 from bench.failover import failover
 from bench.latency import latency
 from bench.processes import ProcessFailedError
+from bench.switchover import switchovers
 from tenure.contract.errors import TenureError
 
 EXIT_FAILED: Final = 70
@@ -42,6 +43,7 @@ def measure() -> None:
 app.command()(latency)
 app.command()(ensure)
 app.command()(failover)
+app.command("switchover")(switchovers)
 
 
 def main() -> None:

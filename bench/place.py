@@ -30,11 +30,15 @@ class Place:
         self._transport = transport
         self._numbers = count()
 
+    def socket_path(self) -> str:
+        """A path for a socket of the bench's own."""
+        return f"{self._sockets}/{next(self._numbers)}"
+
     def endpoint(self) -> str:
         """An endpoint to bind; over tcp its port is chosen by the system."""
         if self._transport is Transport.TCP:
             return "tcp://127.0.0.1:0"
-        return f"ipc://{self._sockets}/{next(self._numbers)}"
+        return f"ipc://{self.socket_path()}"
 
 
 @contextmanager

@@ -1,0 +1,53 @@
+"""The benches of moves run as a whole, once and briefly: they see what they should, and nothing that must not be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 100
+
+
+def run_bench(*arguments: str) -> Any:
+    """What a bench says as JSON."""
+    command = [sys.executable, "-m", "bench", *arguments, "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+@pytest.mark.slow
+def test_failovers_of_every_kind_never_overlap(tmp_path: Path) -> None:
+    """Killed, stopped, cut off or resigned: the next one is active after the old one's own deadline, or its proof."""
+    read = run_bench("failover", "--kills", "2", "--silences", "1", "--lease-ms", "1000", "--directory", str(tmp_path))
+    assert [(load["name"], load["count"]) for load in read["measured"]] == [
+        ("local-kill", 2),
+        ("remote-kill", 1),
+        ("stop", 1),
+        ("partition", 1),
+        ("resign", 2),
+    ]
+    assert read["violations"] == []
+    assert len(read["limits"]) == 4
+    assert all(later_ms > 0 for later_ms in read["ratios"].values())
+    assert all(load["count"] == 50 for load in read["floor"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_switchovers_under_load_lose_no_item(tmp_path: Path) -> None:
+    """Every item that was acknowledged is done once, and each switchover has its gap."""
+    read = run_bench("switchover", "--count", "3", "--in-flight", "2", "--directory", str(tmp_path))
+    assert [(load["name"], load["count"]) for load in read["measured"]] == [
+        ("gap, by the ledger", 3),
+        ("gap, by the broker", 3),
+        ("from the request to its outcome", 3),
+    ]
+    assert read["violations"] == []
+    assert read["ratios"]["items acknowledged"] > 0
+    assert list(tmp_path.iterdir()) == []
