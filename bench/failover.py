@@ -121,9 +121,12 @@ def run(plan: Plan, directory: Path) -> Report:
     """
     taken: dict[Ending, list[Takeover]] = {}
     for ending in plan.endings:
-        with temporary_place(directory, ending.transport) as place, processes.broker(place) as endpoint:
-            with _Succession(place, endpoint, ending, plan.lease_ms) as succession:
-                taken[ending] = [succession.end_active() for _ in range(plan.count(ending))]
+        with (
+            temporary_place(directory, ending.transport) as place,
+            processes.broker(place) as endpoint,
+            _Succession(place, endpoint, ending, plan.lease_ms) as succession,
+        ):
+            taken[ending] = [succession.end_active() for _ in range(plan.count(ending))]
     with temporary_place(directory, Transport.IPC) as place:
         machine = describe_machine(place.data)
         told_ns = array("q", (_told_ns() for _ in range(_FLOOR_OPERATIONS)))
