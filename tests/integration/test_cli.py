@@ -67,7 +67,7 @@ async def test_resign_hands_over_and_status_and_events_tell_it(socket_directory:
     """`resign` stops the active's program first; then `status` and `events` show the new active and why."""
     async with serving(socket_directory), _active_and_standby(environ) as (_, epoch, second):
         code, out = await output_of("resign", "acct", environ=environ)
-        assert (code, "a resigned" in out, "b is active" in out) == (0, True, True), out
+        assert (code, "a stepped down" in out, "b is active" in out) == (0, True, True), out
         assert await _epoch_of(second) > epoch
 
         code, out = await output_of("status", "--json", environ=environ)
