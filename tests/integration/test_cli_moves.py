@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import select
+import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from functools import partial
@@ -197,6 +198,20 @@ async def test_waiting_no_longer_says_what_is_under_way_and_how_to_stop_it(stage
         stage.may_stop.set()
         after = await stage.until(lambda view: view.active is not None and view.active.instance_id == "b")
         assert after.switchover is None
+
+
+async def test_interrupting_the_wait_does_not_call_it_off(stage: Stage) -> None:
+    """Ctrl-C ends the command with 130, and it says how to call the switchover off."""
+    stage.may_stop.clear()
+    async with stage.instances("a", "b"):
+        await stage.until(lambda view: view.standby_count == 1)
+        async with tenure("switchover", "acct", "--drain-ms", "600000", environ=stage.environ) as asked:
+            await stage.until(lambda view: view.switchover is not None)
+            asked.send(signal.SIGINT)
+            assert "tenure switchover acct --cancel" in await asked.line("not waited for any longer")
+            assert await asked.exit_code() == 130
+        assert (await stage.view()).switchover is not None
+        stage.may_stop.set()
 
 
 async def test_an_active_that_does_not_answer_ends_with_its_lease(stage: Stage) -> None:
