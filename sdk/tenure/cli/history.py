@@ -15,7 +15,7 @@ from tenure.contract.messages import EventPage, ReadEvents
 from tenure.contract.vocabulary import ServiceRole
 from tenure.sdk.queries import Asks
 
-_PAGES_MAX: Final = 200  # 200,000 events: a second or two; a vacancy that lasted longer than that shows no beginning
+_PAGES_MAX: Final = 200  # 200,000 events, some seconds; a vacancy that lasted for more shows no beginning
 
 
 async def newest_tenures(asks: Asks, resource_id: str, revision: int, count: int) -> list[RoleChangedEvent]:
