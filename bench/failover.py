@@ -281,8 +281,11 @@ def _latencies(name: str, taken_ns: array[int]) -> Latencies:
 
 
 def _told_ns() -> int:
-    """How long the kernel takes to say that a killed process, which did nothing, has ended."""
-    command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
+    """How long the kernel takes to say that a killed process, which has imported the SDK and does nothing, has ended.
+
+    Most of that is its taking the memory down.
+    """
+    command = [sys.executable, "-c", "import tenure.sdk, time; print(flush=True); time.sleep(600)"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as idle:
         assert idle.stdout is not None, "its output was asked for"
         idle.stdout.readline()
