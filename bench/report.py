@@ -109,4 +109,4 @@ def _figures(summary: Summary) -> str:
 
 def _row(name: str, *cells: str) -> str:
     *figures, last = cells
-    return f"{name:<36}" + "".join(f"{cell:>10}" for cell in figures) + f"{last:>18}"
+    return f"{name:<36}" + "".join(f"{cell:>10}" for cell in figures) + f"{last:>22}"
