@@ -8,6 +8,7 @@ milliseconds, and by the ledger, from the last acknowledgement under one epoch t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 import sys
@@ -15,6 +16,7 @@ from array import array
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Final
 
 import typer
@@ -25,6 +27,7 @@ from bench.items import Items
 from bench.latencies import Latencies, Summary
 from bench.machine import Machine, describe_machine
 from bench.place import Place, Transport, temporary_place
+from bench.processes import ProcessFailedError
 from bench.report import Report, finish
 from bench.talking import Talking
 from bench.worker import RESOURCE
@@ -181,18 +184,22 @@ async def _move_often(reader: Reader, plan: Plan) -> tuple[list[SwitchoverResult
 
 
 async def _until_two_are_ready(reader: Reader) -> str:
-    """Wait until one worker is active and the other could take over; the other's name."""
-    async with asyncio.timeout(_PATIENCE_S):
-        while True:
-            try:
-                view = await queries.resource(reader, RESOURCE)
-            except NotFoundError:
-                view = None
-            if view is not None and view.active is not None:
-                for standby in view.standbys:
-                    if standby.status.may_be_promoted and standby.declined_epoch != view.last_epoch:
-                        return standby.instance_id
-            await asyncio.sleep(_LOOK_AGAIN_S)
+    """Wait until one worker is active and the other could take over; the other's name.
+
+    Raises:
+        ProcessFailedError: It was not so for a long time.
+    """
+    ends_at = monotonic() + _PATIENCE_S
+    while monotonic() < ends_at:
+        with contextlib.suppress(NotFoundError):
+            view = await queries.resource(reader, RESOURCE)
+            ready = [
+                one for one in view.standbys if one.status.may_be_promoted and one.declined_epoch != view.last_epoch
+            ]
+            if view.active is not None and ready:
+                return ready[0].instance_id
+        await asyncio.sleep(_LOOK_AGAIN_S)
+    raise ProcessFailedError("the workers were not one active and one standing by in time; their messages say why")
 
 
 class _Counter:
@@ -205,17 +212,18 @@ class _Counter:
         """Serve one worker, who says its name first, until it leaves."""
         worker = (await reader.readline()).decode().strip()
         while line := (await reader.readline()).decode().split():
-            writer.write(f"{self._answer(worker, line)}\n".encode())
+            number, *question = line
+            writer.write(f"{number} {self._answer(worker, question)}\n".encode())
         writer.close()
 
-    def _answer(self, worker: str, line: list[str]) -> str:
-        match line:
+    def _answer(self, worker: str, question: list[str]) -> str:
+        match question:
             case ["take", epoch, at_ns]:
                 return str(self._items.take(worker, int(epoch), int(at_ns)))
             case ["done", epoch, item, at_ns]:
                 return "ok" if self._items.acknowledge(worker, int(epoch), int(item), int(at_ns)) else "late"
             case _:
-                raise ValueError(f"a worker said {line}")
+                raise ValueError(f"a worker said {question}")
 
 
 def _summary(name: str, taken_ns: array[int]) -> Summary:

@@ -1,13 +1,14 @@
 """`python -m bench.worker ENDPOINT INSTANCE QUEUE ITEM_MS LEASE_MS`: works on items of a queue while it is active.
 
 When it is asked to step down it finishes the item it has in hand and takes no other. QUEUE is the path of a socket that
-answers `take EPOCH NS` with an item, 0 if another tenure has begun, and `done EPOCH ITEM NS` with `ok` or `late`. At
-its end it says how many items were acknowledged to it.
+answers `take EPOCH NS` with an item, 0 if another tenure has begun, and `done EPOCH ITEM NS` with `ok` or `late`; each
+question and its answer begin with a number. At its end it says how many items were acknowledged to it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import signal
 import sys
@@ -25,9 +26,15 @@ async def _serve(endpoint: str, instance_id: str, queue: str, item_ms: float, le
     reader, writer = await asyncio.open_unix_connection(queue)
     writer.write(f"{instance_id}\n".encode())
 
+    numbers = itertools.count(1)
+
     async def ask(*words: object) -> str:
-        writer.write((" ".join(map(str, words)) + "\n").encode())
-        return (await reader.readline()).decode().strip()
+        number = next(numbers)
+        writer.write((" ".join(map(str, (number, *words))) + "\n").encode())
+        while True:  # an answer that was not waited for, because the work was cancelled, comes before ours
+            answered, answer = (await reader.readline()).decode().split()
+            if int(answered) == number:
+                return answer
 
     acknowledged = 0
 

@@ -40,9 +40,11 @@ def test_failovers_of_every_kind_never_overlap(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_switchovers_under_load_lose_no_item(tmp_path: Path) -> None:
-    """Every item that was acknowledged is done once, and each switchover has its gap."""
-    read = run_bench("switchover", "--count", "3", "--in-flight", "2", "--directory", str(tmp_path))
+@pytest.mark.parametrize("drain_ms", ["1000", "0"])
+def test_switchovers_under_load_lose_no_item(tmp_path: Path, drain_ms: str) -> None:
+    """Every item that was acknowledged is done once, also one that was in hand; and each switchover has its gap."""
+    arguments = ("--count", "3", "--in-flight", "2", "--drain-ms", drain_ms, "--item-ms", "20")
+    read = run_bench("switchover", *arguments, "--directory", str(tmp_path))
     assert [(load["name"], load["count"]) for load in read["measured"]] == [
         ("gap, by the ledger", 3),
         ("gap, by the broker", 3),
@@ -50,4 +52,6 @@ def test_switchovers_under_load_lose_no_item(tmp_path: Path) -> None:
     ]
     assert read["violations"] == []
     assert read["ratios"]["items acknowledged"] > 0
+    if drain_ms == "0":  # its work is stopped wherever it is
+        assert read["ratios"]["items in hand that were handed over"] > 0
     assert list(tmp_path.iterdir()) == []
