@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -130,7 +130,7 @@ class Ledger:
 def check(ledger: Ledger, events: Sequence[AnyEvent]) -> list[str]:
     """Everything that is wrong with a ledger, given all events of the broker; empty if nothing is."""
     stints = sorted(ledger.stints.values())
-    found = [*ledger.faults, *_overlaps(stints), *_early_successions(stints, events)]
+    found = [*ledger.faults, *overlaps(ledger), *_early_successions(stints, events)]
     granted = {
         event.epoch: event.instance_id
         for event in events
@@ -157,22 +157,21 @@ def ends(events: Iterable[AnyEvent]) -> dict[int, ChangeReason]:
     }
 
 
-def _overlaps(stints: Sequence[Stint]) -> Iterable[str]:
+def overlaps(ledger: Ledger) -> Iterator[str]:
     """Epochs that were believed in after a greater one was."""
-    if not stints:
-        return
-    latest = stints[0]
-    for stint in stints[1:]:
-        if latest.last_ns > stint.first_ns:
+    latest: Stint | None = None
+    for stint in sorted(ledger.stints.values()):
+        if latest is not None and latest.last_ns > stint.first_ns:
             late_ms = (latest.last_ns - stint.first_ns) / 1e6
             yield (
                 f"epoch {latest.epoch} ({latest.instance_id}) was believed in {late_ms:.3f} ms after"
                 f" epoch {stint.epoch} ({stint.instance_id}) was"
             )
-        latest = max(latest, stint, key=lambda one: one.last_ns)
+        if latest is None or stint.last_ns > latest.last_ns:
+            latest = stint
 
 
-def _early_successions(stints: Sequence[Stint], events: Iterable[AnyEvent]) -> Iterable[str]:
+def _early_successions(stints: Sequence[Stint], events: Iterable[AnyEvent]) -> Iterator[str]:
     """Tenures that ended by silence, and whose successor believed before its predecessor had to stop believing."""
     why = ends(events)
     for before, after in pairwise(stints):

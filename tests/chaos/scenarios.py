@@ -15,6 +15,7 @@ from random import Random
 from typing import Final, NamedTuple, Protocol
 
 from tests.chaos import crowds, deaths, disks, links, storm
+from tests.chaos.ledger import overlaps
 from tests.chaos.stage import SkippedError, Stage
 
 
@@ -76,7 +77,7 @@ async def play(name: str, seed: int, storm_ms: int = STORM_MS) -> Outcome:
             except SkippedError as reason:
                 skipped = str(reason)
             except Exception:
-                stage.faults.append(traceback.format_exc())
+                stage.faults += [traceback.format_exc(), *overlaps(stage.ledger)]
             gaps_ms = stage.ledger.gaps_ms()
             if stage.ledger.fenced:
                 stage.notes.append(f"{stage.ledger.fenced} lines written late, for the epoch to fence")
