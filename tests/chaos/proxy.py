@@ -95,14 +95,22 @@ class Proxy:
         """One connection, from its beginning to its end."""
         link = asyncio.create_task(self._link(reader, writer))
         self._links.add(link)
-        await asyncio.wait([link])
-        self._links.discard(link)
-        writer.transport.abort()
+        try:
+            await asyncio.wait([link])
+        finally:
+            self._links.discard(link)
+            writer.transport.abort()
         if not link.cancelled() and not isinstance(link.exception(), OSError | None):
             await link
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await _connect(self.target)
+        connecting = asyncio.create_task(_connect(self.target))
+        try:
+            far_reader, far_writer = await asyncio.shield(connecting)
+        except asyncio.CancelledError:  # cut at this very moment: what is connected by now is let go
+            with contextlib.suppress(OSError):
+                (await connecting)[1].transport.abort()
+            raise
         pumps = (
             asyncio.create_task(self.to_broker.pump(reader, far_writer)),
             asyncio.create_task(self.from_broker.pump(far_reader, writer)),
@@ -110,10 +118,10 @@ class Proxy:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            far_writer.transport.abort()  # before anything is waited for, as it may be cut meanwhile
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            far_writer.transport.abort()
 
 
 @contextlib.asynccontextmanager
@@ -131,6 +139,7 @@ async def open_proxy(target: str, directory: Path, name: str = "p") -> AsyncGene
     finally:
         server.close()
         proxy.cut()
+        server.abort_clients()
         await server.wait_closed()
 
 
