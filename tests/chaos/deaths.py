@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from tenure.contract.messages import Switchover, SwitchoverStarted
 from tenure.contract.vocabulary import ChangeReason
 from tenure.sdk import ServiceClient, ServiceRole, queries
 from tests.chaos.ledger import Stint, now_ns
 from tests.chaos.links import remote_active
 from tests.chaos.stage import LEASE_MS, LONG_LEASE_MS, Stage
+from tests.chaos.worker import RESOURCE
 
 _PROVEN: Final = ChangeReason.DIED
 _SILENT: Final = ChangeReason.EXPIRED
 _OUTAGE_LEASE_MS: Final = 12_000
 """Long enough for a broker to be killed and to start again on a busy machine."""
+_SWITCHOVERS: Final = 10
 _REGISTRATIONS_MAX: Final = 100_000
 
 # --- the active -------------------------------------------------------------------------------------------------------
@@ -90,6 +93,25 @@ async def left_active(stage: Stage) -> None:
         await stage.taken_over(first.epoch)
         reason = await stage.why_ended(first.epoch)
         stage.check(reason in {ChangeReason.DEREGISTERED, ChangeReason.GOODBYE}, f"leaving ended a tenure as {reason}")
+
+
+async def switchovers(stage: Stage) -> None:
+    """A role is moved as planned again and again: each holder finishes its work, and nobody waits for a lease."""
+    await stage.open(workers=3, lease_ms=LONG_LEASE_MS)
+    took_ms: list[float] = []
+    for _ in range(_SWITCHOVERS):
+        first = await stage.at_work()
+        await stage.standing_by(2)
+        asked_ns = now_ns()
+        request = Switchover(resource_id=RESOURCE, epoch=first.epoch, drain_ms=LONG_LEASE_MS, by="chaos")
+        await stage.reader.request(request, SwitchoverStarted)
+        next_one = await stage.taken_over(first.epoch)
+        took_ms.append((next_one.first_ns - asked_ns) / 1e6)
+        reason = await stage.why_ended(first.epoch)
+        stage.check(reason is ChangeReason.SWITCHOVER, f"a switchover ended a tenure as {reason}")
+        stage.check(next_one.instance_id != first.instance_id, "a switchover gave the role back to who had it")
+    stage.counts["switchovers"] += _SWITCHOVERS
+    stage.notes.append(f"{_SWITCHOVERS} switchovers, the slowest after {max(took_ms):.0f} ms")
 
 
 # --- standbys ---------------------------------------------------------------------------------------------------------

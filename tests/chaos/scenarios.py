@@ -34,6 +34,7 @@ _ALL: Final[tuple[Script, ...]] = (
     deaths.blocked_event_loop,
     deaths.gil_hog,
     deaths.left_active,
+    deaths.switchovers,
     deaths.killed_standby,
     deaths.stopped_standby,
     deaths.killed_broker,

@@ -21,9 +21,12 @@ from tenure.contract.errors import NotFoundError
 from tenure.contract.events import AnyEvent
 from tenure.contract.views import ResourceView
 from tenure.contract.vocabulary import ChangeReason
+from tenure.domain.beliefs import Beliefs
+from tenure.domain.verification import verify
 from tenure.sdk import EventListener, queries
 from tenure.sdk.reader import Reader
 from tenure.sdk.stream import StreamRestarted
+from tenure.storage.history import read_history
 from tests.chaos.ledger import Kind, Ledger, Stint, check, ends, now_ns
 from tests.chaos.processes import PATIENCE_S, Broker, Child
 from tests.chaos.proxy import Proxy, open_proxy
@@ -293,6 +296,11 @@ class Stage:
             ).fetchone()
             self.check((first, last) == (1, count), f"the file has {count} events, from {first} to {last}")
             self.check(count >= len(self.events), f"the file has {count} events, and {len(self.events)} were told")
+        with read_history(self.broker.data) as history:
+            report = verify(history, Beliefs())
+        for verdict in report.verdicts:
+            self.faults += [f"{verdict.guarantee.value}: {finding}" for finding in verdict.findings]
+        self.check(not report.is_broken, "the file's own history breaks a guarantee")
 
     def _tail(self) -> str:
         lines = "\n".join(map(str, self.ledger.lines[-_TAIL_LINES:]))
