@@ -201,6 +201,49 @@ def test_a_session_that_was_never_stored_is_unknown_afterwards() -> None:
     assert isinstance(stage.commit()[0].message, Welcome)
 
 
+@pytest.mark.parametrize("is_decided", [False, True])
+def test_a_store_that_refuses_again_and_again_keeps_nobody_alive(is_decided: bool) -> None:
+    """★ A full disk takes a failover and not what others repeat: a silent holder's lease ends when it would have."""
+    stage = CoreStage()
+    stage.open("a", lease_ms=1_000)
+    epoch = stage.claim("a").epoch
+    stage.open("b")
+    stage.says("b/requests", standby_of("b"))
+    stage.commit()
+    requests = "b/requests"
+    for turn in range(5):
+        stage.now_ms += 250
+        if is_decided:
+            stage.core.tick(stage.now)  # the end is decided together with what is refused
+        stage.says(requests, claim_of("b", f"large-{turn}"))
+        assert stage.core.take_batch() is not None
+        stage.core.start_again(stage.ledger.stored(), stage.now, ErrorCode.STORAGE_UNAVAILABLE, "the disk is full")
+        for channel in Channel:
+            stage.hello("b", channel, connection=turn + 2)
+        stage.says(f"b/control/{turn + 2}", Heartbeat(sequence=turn + 2))
+        requests = f"b/requests/{turn + 2}"
+
+    stage.core.tick(stage.now)
+    stage.commit()
+
+    newest = stage.core.registry.state.resources["r"]
+    assert newest.active is not None
+    assert newest.last_epoch > epoch
+
+
+def test_leases_begin_anew_after_a_defect() -> None:
+    """What was in a memory that may be half changed is not trusted: everybody gets a full lease."""
+    stage = CoreStage()
+    stage.open("a", lease_ms=1_000)
+    epoch = stage.claim("a").epoch
+    stage.now_ms += 900
+    stage.core.start_again(stage.ledger.stored(), stage.now, ErrorCode.INTERNAL_ERROR, "the broker met a defect")
+    stage.now_ms += 900
+    stage.core.tick(stage.now)
+    stage.commit()
+    assert [*next(iter(stage.core.registry.state.sessions.values())).tenures] == [epoch]
+
+
 def test_limits_hold_after_a_failed_commit_as_before() -> None:
     """Nothing of what was dropped is counted any more."""
     stage = CoreStage(CoreLimits(queue_max=2))

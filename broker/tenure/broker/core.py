@@ -243,10 +243,17 @@ class BrokerCore:
         """The batch under way was not stored: drop it and every decision made since, and go on from what the store has.
 
         Everyone who waits is told that the outcome of his request is unknown, and every connection says hello again,
-        because the numbers that the dropped decisions gave out will be given out again.
+        because the numbers that the dropped decisions gave out will be given out again. Leases run on, but for those
+        of sessions whose end was decided otherwise than by silence, and after a defect, when no memory is trusted.
         """
+        expired: set[int] = set()
         for pending in (self._in_flight, *self._gathering):
             if pending is not None:
+                expired.update(
+                    event.session
+                    for event in pending.events
+                    if isinstance(event, SessionClosedEvent) and event.reason is ChangeReason.EXPIRED
+                )
                 info = ErrorInfo(code=code, message=f"{why}; the outcome is unknown, repeat the request")
                 body = codec.encode(ErrorReply(error=info))
                 for connection, request_id, _ in pending.replies:
@@ -255,9 +262,10 @@ class BrokerCore:
         self._unanswered = 0
         self._gathering = deque([_Pending()])
         self.connections.forget_all()
-        rolled_back_revision = self.registry.rolled_back_revision
-        self.registry = Registry(stored, now, self.registry.limits)
-        self.registry.rolled_back_revision = rolled_back_revision
+        before, self.registry = self.registry, Registry(stored, now, self.registry.limits)
+        self.registry.rolled_back_revision = before.rolled_back_revision
+        if code is ErrorCode.STORAGE_UNAVAILABLE:
+            self.registry.keep_leases(before, expired, now)
 
     # --- answers of the shell's own -----------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ A refusal is an `error` reply, and nothing has changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import assert_never
 
 from msgspec import Struct, structs
@@ -116,6 +116,22 @@ class Registry:
         self.state.load(stored)
         for presence in self.state.sessions.values():
             presence.heard_from(now.now_ms)
+        self._leases = Leases(self.state.sessions)
+
+    def keep_leases(self, before: Registry, expired: Collection[int], now: Instant) -> None:
+        """Count leases from what the registry before this one had heard: that stays true, whatever was not stored.
+
+        `expired` are sessions whose expiry it had decided. Would every lease begin anew, then a store that refuses
+        again and again would keep the roles of the dead.
+        """
+        for number, presence in self.state.sessions.items():
+            known = before.state.sessions.get(number)
+            if known is not None:
+                presence.heard_from(known.last_heard_ms)
+            elif number in expired:
+                lease_ms = presence.record.lease_ms
+                held = [self.state.registrations[held].limit_ms(lease_ms) for held in presence.tenures.values()]
+                presence.heard_from(now.now_ms - max((lease_ms, *held)))
         self._leases = Leases(self.state.sessions)
 
     def apply(self, request: ClientMessage, origin: Origin, now: Instant) -> Decision:
