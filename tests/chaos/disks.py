@@ -1,4 +1,4 @@
-"""A broker whose disk is full: it refuses what it cannot store, and whoever holds a role keeps it."""
+"""A broker whose disk is full: it refuses what it cannot store, and does what it can."""
 
 from __future__ import annotations
 
@@ -20,14 +20,12 @@ _BATCHES_MAX: Final = 50
 _SINGLES_MAX: Final = 2_000
 """More than fit into what a store reserves ahead, so that a full disk must show."""
 _ASK_MS: Final = 1_000
+_ASK_ON_MS: Final = 60_000
 
 
 async def full_disk(stage: Stage) -> None:
     """Not a byte fits any more: `storage_unavailable`, roles are kept, and with room again everything works again."""
-    try:
-        stage.broker.data = stage.use(small_disk(stage.directory / "disk", _DISK_BYTES)) / "data"
-    except NoSmallDiskError as reason:
-        raise SkippedError(f"no small disk here: {reason}") from reason
+    _use_small_disk(stage)
     await stage.open(workers=2, lease_ms=LONG_LEASE_MS)
     first = await stage.at_work()
     async with ServiceClient(stage.broker.ipc, lease_ms=60_000, timeout_ms=_ASK_MS) as client:
@@ -62,6 +60,44 @@ async def full_disk(stage: Stage) -> None:
     )
 
 
+async def repeated_refusals(stage: Stage) -> None:
+    """Clients go on asking for what a full disk has no room for: a failover, which needs little, comes in its time."""
+    _use_small_disk(stage)
+    await stage.open(workers=2)
+    filler = fill(stage.directory / "disk")
+    first = await stage.at_work()
+    asking = [asyncio.create_task(_ask_for_too_much(stage, name)) for name in ("one", "two", "three")]
+    try:
+        await stage.until(lambda: stage.broker.tail.count("commit.refused") >= len(asking), "too much is asked for")
+        stopped_ns = await stage.worker_of(first).stop()
+        next_one = await stage.taken_over(first.epoch)
+        stage.check(not any(task.done() for task in asking), "they did not go on asking: this shows nothing")
+        stage.notes.append(f"the next one at work {(next_one.first_ns - stopped_ns) / 1e6:.0f} ms after a stop")
+    finally:
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    filler.unlink()
+
+
+async def _ask_for_too_much(stage: Stage, name: str) -> None:
+    """Repeat a request that is refused, as a client does for as long as it may."""
+    async with ServiceClient(stage.broker.ipc, lease_ms=_ASK_ON_MS, timeout_ms=_ASK_ON_MS) as client:
+        await _write_batches(client, [], name)
+
+
+def _use_small_disk(stage: Stage) -> None:
+    """Have the broker keep its data on a disk that can be filled.
+
+    Raises:
+        SkippedError: There can be none here.
+    """
+    try:
+        stage.broker.data = stage.use(small_disk(stage.directory / "disk", _DISK_BYTES)) / "data"
+    except NoSmallDiskError as reason:
+        raise SkippedError(f"no small disk here: {reason}") from reason
+
+
 async def _write_until_refused(client: ServiceClient) -> tuple[list[str], TenureError | None]:
     """Register until the store refuses even the smallest change; what was acknowledged, and the last refusal.
 
@@ -80,14 +116,14 @@ async def _write_until_refused(client: ServiceClient) -> tuple[list[str], Tenure
     return stored, None
 
 
-async def _write_batches(client: ServiceClient, stored: list[str]) -> None:
+async def _write_batches(client: ServiceClient, stored: list[str], name: str = "bulk") -> None:
     """Register as much at once as the store takes.
 
     Raises:
         StorageUnavailableError: It took no more.
     """
     for batch in range(_BATCHES_MAX):
-        names = [f"bulk-{batch}-{number}" for number in range(_BATCH)]
+        names = [f"{name}-{batch}-{number}" for number in range(_BATCH)]
         outcomes = await client.register_many(
             registration_request("bulk", instance_id=name, resource_id=name, metadata=_METADATA) for name in names
         )

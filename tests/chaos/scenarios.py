@@ -46,6 +46,7 @@ _ALL: Final[tuple[Script, ...]] = (
     links.mute_link,
     links.cut_link,
     disks.full_disk,
+    disks.repeated_refusals,
     crowds.crowd,
     crowds.slow_listener,
     storm.storm,
