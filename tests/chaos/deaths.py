@@ -84,6 +84,18 @@ async def gil_hog(stage: Stage) -> None:
     await stage.standing_by(1)
 
 
+async def fenced_gil_hog(stage: Stage) -> None:
+    """The same with a fence: the process is gone before its lease ends, so that its exit, as proof, moves the role."""
+    await stage.open(2, LONG_LEASE_MS, "fenced")
+    first = await stage.at_work()
+    worker = stage.worker_of(first)
+    worker.is_expected_to_end = True
+    worker.tell(f"hog {4 * LONG_LEASE_MS}")
+    await stage.taken_over(first.epoch)
+    stage.check(await stage.why_ended(first.epoch) is _PROVEN, "the hog outlived its lease, although it is fenced")
+    stage.counts["fences"] += 1
+
+
 async def left_active(stage: Stage) -> None:
     """Actives that leave in good order: each hands over at once."""
     await stage.open(workers=3)
@@ -188,6 +200,18 @@ async def _renewed_ms(stage: Stage, stint: Stint) -> float:
         lambda: not stage.is_kept(stint) or stage.ledger.stints[stint.epoch].deadline_ns > known_ns, "it is renewed"
     )
     return (stage.ledger.stints[stint.epoch].deadline_ns - now_ns()) / 1e6 if stage.is_kept(stint) else 0.0
+
+
+async def killed_broker_while_held(stage: Stage) -> None:
+    """The broker is away for more than two leases: an active that holds on works on, and has its role afterwards."""
+    await stage.open(2, LEASE_MS, "hold")
+    first = await stage.at_work()
+    killed_ns = await stage.broker.kill()
+    await stage.at_work(after_ns=killed_ns + int(2.5 * LEASE_MS * 1e6))
+    await stage.broker.serve()
+    await stage.standing_by(1)
+    await stage.at_work()
+    stage.check(stage.is_kept(first), "the role was not held beyond the lease")
 
 
 async def killed_broker_and_active(stage: Stage) -> None:

@@ -24,13 +24,14 @@ from tenure.contract.vocabulary import ChangeReason
 from tenure.domain.beliefs import Beliefs
 from tenure.domain.verification import verify
 from tenure.sdk import EventListener, queries
+from tenure.sdk.intervals import interval_logs, read_interval_log
 from tenure.sdk.reader import Reader
 from tenure.sdk.stream import StreamRestarted
 from tenure.storage.history import read_history
 from tests.chaos.ledger import Kind, Ledger, Stint, check, ends, now_ns
 from tests.chaos.processes import PATIENCE_S, Broker, Child
 from tests.chaos.proxy import Proxy, open_proxy
-from tests.chaos.worker import RESOURCE
+from tests.chaos.worker import INTERVALS, RESOURCE
 
 LEASE_MS: Final = 1_000
 """Short, so that a scenario is; a machine that takes a role away by itself makes one failover more, and no fault."""
@@ -67,6 +68,7 @@ class Stage:
         self._reader: Reader | None = None
         self._listening: asyncio.Task[None] | None = None
         self._workers: dict[str, Child] = {}
+        (directory / INTERVALS).mkdir()
 
     async def __aenter__(self) -> Self:
         """Nothing runs yet."""
@@ -83,7 +85,7 @@ class Stage:
 
     # --- setting up ---------------------------------------------------------------------------------------------------
 
-    async def open(self, workers: int = 0, lease_ms: int = LEASE_MS) -> None:
+    async def open(self, workers: int = 0, lease_ms: int = LEASE_MS, *options: str) -> None:
         """Start the broker, a listener and so many local workers, and wait until one is at work and the others fit."""
         await self.broker.serve()
         self._reader = await self._stack.enter_async_context(
@@ -93,16 +95,16 @@ class Stage:
         self._listening = asyncio.create_task(self._listen(listener))
         self._stack.push_async_callback(self._end_listening)
         if workers:
-            await asyncio.gather(*(self.add_worker(lease_ms=lease_ms) for _ in range(workers)))
+            await asyncio.gather(*(self.add_worker(None, lease_ms, *options) for _ in range(workers)))
             await self.at_work()
             await self.standing_by(workers - 1)
 
-    async def add_worker(self, link: Proxy | None = None, lease_ms: int = LEASE_MS) -> Child:
+    async def add_worker(self, link: Proxy | None = None, lease_ms: int = LEASE_MS, *options: str) -> Child:
         """Start a worker, on this machine's ipc or over a link."""
         name = f"worker{len(self._workers)}"
         worker = self._workers[name] = self.child(name)
         endpoint = self.broker.ipc if link is None else link.endpoint
-        await worker.start("tests.chaos.worker", endpoint, name, str(self.ledger.path), str(lease_ms))
+        await worker.start("tests.chaos.worker", endpoint, name, str(self.ledger.path), str(lease_ms), *options)
         return worker
 
     def child(self, name: str) -> Child:
@@ -296,8 +298,12 @@ class Stage:
             ).fetchone()
             self.check((first, last) == (1, count), f"the file has {count} events, from {first} to {last}")
             self.check(count >= len(self.events), f"the file has {count} events, and {len(self.events)} were told")
+        beliefs = Beliefs()
+        for log in interval_logs(self.directory / INTERVALS) if self._workers else ():
+            beliefs.read(str(log), read_interval_log(log))
         with read_history(self.broker.data) as history:
-            report = verify(history, Beliefs())
+            report = verify(history, beliefs)
+        self.check(report.intervals > 0 or not self._workers, "no worker wrote down when it believed to be active")
         for verdict in report.verdicts:
             self.faults += [f"{verdict.guarantee.value}: {finding}" for finding in verdict.findings]
         self.check(not report.is_broken, "the file's own history breaks a guarantee")

@@ -1,8 +1,9 @@
-"""A process that does the work of an active: `python -m tests.chaos.worker ENDPOINT INSTANCE LEDGER LEASE_MS`.
+"""A process that does the work of an active: `python -m tests.chaos.worker ENDPOINT INSTANCE LEDGER LEASE_MS …`.
 
-While it is active it calls `ensure_active()` every few milliseconds, and writes to the ledger what came of it. Standard
-input takes faults that it does to itself: `block MS` (its event loop) and `hog MS` (the interpreter's lock); its end is
-the end of the work, which leaves in good order.
+While it is active it calls `ensure_active()` every few milliseconds, and writes to the ledger what came of it; the SDK
+keeps its interval log beside that. `…` are options, as the SDK has them: `fenced`, and `hold` with `HOLD_LIMIT_MS`.
+Standard input takes faults that it does to itself: `block MS` (its event loop) and `hog MS` (the interpreter's lock);
+its end is the end of the work, which leaves in good order.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -24,21 +27,38 @@ from tests.integration.kill_broker_load import commands
 
 RESOURCE: Final = "ledger"
 PAUSE_MS: Final = 4  # between two lines: what the machine has to write and to check stays little
+HOLD_LIMIT_MS: Final = 60_000
+INTERVALS: Final = "intervals"
 FAULTS: Final = {"block": block, "hog": hold_interpreter}
 
 
 class Worker:
     """One instance and its ledger."""
 
-    def __init__(self, endpoint: str, instance_id: str, ledger_path: str, lease_ms: int) -> None:
-        self._client = ServiceClient(endpoint, lease_ms=lease_ms)
+    def __init__(
+        self, endpoint: str, instance_id: str, ledger_path: str, lease_ms: int, options: Collection[str]
+    ) -> None:
+        self._holds = "hold" in options
+        self._client = ServiceClient(
+            endpoint,
+            lease_ms=lease_ms,
+            fence="exit" if "fenced" in options else "none",
+            interval_log=Path(ledger_path).parent / INTERVALS,
+        )
         self._instance_id = instance_id
         self._ledger = os.open(ledger_path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
     async def run(self) -> None:
         """Be active as often as the role comes, until standard input ends."""
         work = asyncio.create_task(
-            self._client.run_as_active("chaos", self._work, instance_id=self._instance_id, resource_id=RESOURCE)
+            self._client.run_as_active(
+                "chaos",
+                self._work,
+                instance_id=self._instance_id,
+                resource_id=RESOURCE,
+                on_broker_loss="hold" if self._holds else "step-down",
+                hold_limit_ms=HOLD_LIMIT_MS if self._holds else None,
+            )
         )
         ending = asyncio.create_task(self._obey())
         try:
@@ -87,4 +107,4 @@ if __name__ == "__main__":
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
     )
-    asyncio.run(Worker(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])).run())
+    asyncio.run(Worker(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5:]).run())
