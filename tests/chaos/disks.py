@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Final
 
 from tenure.contract.errors import RequestRefusedError, StorageUnavailableError, TenureError
@@ -83,7 +82,7 @@ async def repeated_refusals(stage: Stage) -> None:
 async def _ask_for_too_much(stage: Stage, name: str) -> None:
     """Repeat a request that is refused, as a client does for as long as it may."""
     async with ServiceClient(stage.broker.ipc, lease_ms=_ASK_ON_MS, timeout_ms=_ASK_ON_MS) as client:
-        await _write_batches(client, [], name)
+        await _write_batches(client, name)
 
 
 def _use_small_disk(stage: Stage) -> None:
@@ -99,13 +98,11 @@ def _use_small_disk(stage: Stage) -> None:
 
 
 async def _write_until_refused(client: ServiceClient) -> tuple[list[str], TenureError | None]:
-    """Register until the store refuses even the smallest change; what was acknowledged, and the last refusal.
+    """Register until the store refuses even the smallest change; what was acknowledged, and the refusal.
 
-    A store reserves room ahead, so that it refuses what is large well before what is small.
+    One refusal, which the client repeats for less than a lease: each costs every session another hello.
     """
     stored: list[str] = []
-    with contextlib.suppress(StorageUnavailableError):
-        await _write_batches(client, stored)
     for number in range(_SINGLES_MAX):
         name = f"single-{number}"
         try:
@@ -116,7 +113,7 @@ async def _write_until_refused(client: ServiceClient) -> tuple[list[str], Tenure
     return stored, None
 
 
-async def _write_batches(client: ServiceClient, stored: list[str], name: str = "bulk") -> None:
+async def _write_batches(client: ServiceClient, name: str) -> None:
     """Register as much at once as the store takes.
 
     Raises:
@@ -128,7 +125,6 @@ async def _write_batches(client: ServiceClient, stored: list[str], name: str = "
             registration_request("bulk", instance_id=name, resource_id=name, metadata=_METADATA) for name in names
         )
         assert not any(isinstance(outcome, RequestRefusedError) for outcome in outcomes)
-        stored += names
 
 
 async def _register_again(client: ServiceClient) -> None:

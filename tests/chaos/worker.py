@@ -78,7 +78,7 @@ class Worker:
 
     async def _work(self, tenure: Tenure) -> None:
         try:
-            while True:
+            while not tenure.is_asked_to_end:
                 self._step(tenure)
                 await asyncio.sleep(PAUSE_MS / 1_000)
         finally:  # whatever ended the work, what it may still do is written down
