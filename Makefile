@@ -63,6 +63,7 @@ coverage: venv-dev ## all tests, measured: 80 % overall, every branch of the rol
 .PHONY: simulate
 simulate: venv-dev ## broker, clients, network, disks and clocks from seeds (make simulate SEEDS=10000)
 	@$(python) -m tests.simulation --seeds $(SEEDS) --counts
+
 .PHONY: chaos
 chaos: venv-dev ## real processes, killed, stopped, cut off, out of disk; about seven minutes (ARGS='--rounds 20 --seed 7')
 	@$(python) -m tests.chaos $(ARGS)
