@@ -84,7 +84,7 @@ class Client(Shell):
         self.held: dict[str, Held] = {}
         """The registrations that the application holds, by resource."""
         self.asked_for: dict[str, Wish] = {}
-        """The newest wish that it has told, by resource."""
+        """The newest wish whose answer has come, by resource: one that was never answered has to be told again."""
         self.resource_of: dict[int, str] = {}
         self._asking: set[str] = set()
         self._leaving: set[str] = set()
@@ -116,14 +116,14 @@ class Client(Shell):
         """Register for whatever it is not registered for as it wishes to be."""
         for resource_id, wish in self.wishes.items():
             held = self.held.get(resource_id)
-            if held is None or held.standing.is_ended or self.asked_for[resource_id] != wish:
+            if held is None or held.standing.is_ended or self.asked_for.get(resource_id) != wish:
                 self.register(resource_id)
 
     def register(self, resource_id: str) -> None:
         """Ask for what it wishes to be, unless that is under way or being undone; once more if it is that already."""
         if resource_id in self._asking or resource_id in self._leaving or not self.core.session:
             return
-        wish = self.asked_for[resource_id] = self.wishes[resource_id]
+        wish = self.wishes[resource_id]
         self.limit_ms = max(self.limit_ms, wish.hold_limit_ms)
         item = Register(
             service_name=_SERVICE,
@@ -135,10 +135,11 @@ class Client(Shell):
             hold_limit_ms=wish.hold_limit_ms if wish.hold_limit_ms > self.core.lease_ms else 0,
         )
         self._asking.add(resource_id)
-        self.ask(item, partial(self._registered, resource_id))
+        self.ask(item, partial(self._registered, resource_id, wish))
 
-    def _registered(self, resource_id: str, outcome: Outcome) -> None:
+    def _registered(self, resource_id: str, wish: Wish, outcome: Outcome) -> None:
         if isinstance(outcome, Registered):
+            self.asked_for[resource_id] = wish
             self._asking.discard(resource_id)
             self._adopt(outcome)
             return
