@@ -167,24 +167,45 @@ def test_everyone_who_waits_learns_that_the_outcome_is_unknown() -> None:
     assert not stage.core.has_work
 
 
-def test_numbers_are_given_out_again_and_every_connection_says_hello_again() -> None:
+def test_numbers_are_given_out_again_and_new_sessions_say_hello_again() -> None:
     """★ What was dropped had numbers: nobody goes on with one that will mean something else."""
     stage = CoreStage()
-    stage.open("a")
     stage.open("b")
-    stage.says("a/requests", claim_of("a"))
+    stage.says("a/control", hello_of("a", Channel.CONTROL))
     dropped = stage.core.take_batch()
     stage.core.start_again(stage.ledger.stored(), stage.now, ErrorCode.STORAGE_UNAVAILABLE, "the disk is full")
     stage.sent()
 
-    for who, message in (("a/control", Heartbeat(sequence=2)), ("a/requests", claim_of("a"))):
-        stage.says(who, message)
-        assert codes(stage.sent()) == [ErrorCode.HELLO_REQUIRED]
+    stage.says("a/control", Heartbeat(sequence=1))
+    assert codes(stage.sent()) == [ErrorCode.HELLO_REQUIRED]
 
-    stage.hello("b", Channel.REQUESTS)
     granted = stage.claim("b")
     assert dropped is not None
     assert granted.epoch == dropped.first_revision
+
+
+def test_a_full_disk_costs_no_stored_session_a_heartbeat() -> None:
+    """★ Who repeats what does not fit must not keep others from renewing: their connections go on as they were."""
+    stage = CoreStage(CoreLimits(requests_in_flight_max=2))
+    stage.open("a")
+    epoch = stage.claim("a").epoch
+    for sequence in range(2, 8):
+        stage.says("a/requests", claim_of("a", "large"))
+        assert stage.core.take_batch() is not None
+        stage.core.start_again(stage.ledger.stored(), stage.now, ErrorCode.STORAGE_UNAVAILABLE, "the disk is full")
+        assert codes(stage.sent()) == [ErrorCode.STORAGE_UNAVAILABLE]
+
+        assert stage.beat("a", sequence).confirmed == (epoch,)
+
+
+def test_every_connection_says_hello_again_after_a_defect() -> None:
+    """What was in a memory that may be half changed is not trusted."""
+    stage = CoreStage()
+    stage.open("a")
+    stage.core.start_again(stage.ledger.stored(), stage.now, ErrorCode.INTERNAL_ERROR, "the broker met a defect")
+
+    stage.says("a/control", Heartbeat(sequence=2))
+    assert codes(stage.sent()) == [ErrorCode.HELLO_REQUIRED]
 
 
 def test_a_session_that_was_never_stored_is_unknown_afterwards() -> None:

@@ -8,6 +8,7 @@ duplicate cannot act.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import NamedTuple
 
 from tenure.broker.peers import Peer
@@ -104,6 +105,12 @@ class Connections:
         for channel in Channel:
             connection = self._current.get((session, channel))
             if connection is not None:
+                self.forget(connection.route)
+
+    def forget_others(self, sessions: Container[int]) -> None:
+        """Have every connection say hello again that speaks for a session which is not among these."""
+        for connection in list(self._by_route.values()):
+            if connection.session and connection.session not in sessions:
                 self.forget(connection.route)
 
     def forget_all(self) -> None:

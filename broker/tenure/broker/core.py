@@ -242,9 +242,10 @@ class BrokerCore:
     def start_again(self, stored: StoredState, now: Instant, code: ErrorCode, why: str) -> None:
         """The batch under way was not stored: drop it and every decision made since, and go on from what the store has.
 
-        Everyone who waits is told that the outcome of his request is unknown, and every connection says hello again,
-        because the numbers that the dropped decisions gave out will be given out again. Leases run on, but for those
-        of sessions whose end was decided otherwise than by silence, and after a defect, when no memory is trusted.
+        Everyone who waits is told that the outcome of his request is unknown. Connections of sessions that were not
+        stored say hello again, because the numbers that the dropped decisions gave out will be given out again. Leases
+        run on, but for those of sessions whose end was decided otherwise than by silence. After a defect no memory is
+        trusted: every connection says hello again, and every lease begins anew.
         """
         expired: set[int] = set()
         for pending in (self._in_flight, *self._gathering):
@@ -257,15 +258,18 @@ class BrokerCore:
                 info = ErrorInfo(code=code, message=f"{why}; the outcome is unknown, repeat the request")
                 body = codec.encode(ErrorReply(error=info))
                 for connection, request_id, _ in pending.replies:
+                    connection.in_flight -= 1
                     self.outgoing.append(Outgoing(connection.route, request_id, body))
         self._in_flight = None
         self._unanswered = 0
         self._gathering = deque([_Pending()])
-        self.connections.forget_all()
         before, self.registry = self.registry, Registry(stored, now, self.registry.limits)
         self.registry.rolled_back_revision = before.rolled_back_revision
         if code is ErrorCode.STORAGE_UNAVAILABLE:
             self.registry.keep_leases(before, expired, now)
+            self.connections.forget_others(self.registry.state.sessions)
+        else:
+            self.connections.forget_all()
 
     # --- answers of the shell's own -----------------------------------------------------------------------------------
 

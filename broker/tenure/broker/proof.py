@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from tenure.broker.peers import Peer
@@ -81,6 +81,12 @@ class ExitWatch:
         if pidfd is not None:
             self._loop.remove_reader(pidfd)
             os.close(pidfd)
+
+    def forget_others(self, sessions: Container[int]) -> None:
+        """Stop watching for sessions that are not among these."""
+        for session in list(self._pidfds):
+            if session not in sessions:
+                self.forget(session)
 
     def forget_all(self) -> None:
         """Stop watching."""

@@ -384,8 +384,11 @@ class Broker:
     async def _start_again(self, code: ErrorCode, why: str) -> None:
         """Drop what was decided and not stored, and go on from what the store has."""
         stored = await self._store.load()
-        self._exits.forget_all()
         self._core.start_again(stored, self._clock.instant(), code, why)
+        if code is ErrorCode.STORAGE_UNAVAILABLE:
+            self._exits.forget_others(self._core.registry.state.sessions)
+        else:
+            self._exits.forget_all()
         self._has_fault = False
         self._settle()
         for router in self._routers:

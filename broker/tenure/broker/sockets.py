@@ -25,7 +25,7 @@ _ASKED_FIRST = (
     2  # the first messages of a round: asking whether one waits costs a fifth of the exception that none does
 )
 _MAPPED = re.compile(r"\[::ffff:([0-9.]+)\]")  # how libzmq names an IPv4 address while it may use IPv6
-_EVENTS_QUEUED_MAX = 10_000  # what one listener may be behind before it loses events and reads them from the store
+_EVENTS_QUEUED_MAX = 1_000  # commits that one listener may be behind before it reads them from the store instead
 
 # As plain integers: arithmetic with pyzmq's enumerations costs more than sending a frame.
 _NOBLOCK = int(zmq.NOBLOCK)

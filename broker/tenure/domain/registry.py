@@ -57,13 +57,12 @@ from tenure.contract.messages import (
     Welcome,
 )
 from tenure.contract.vocabulary import ChangeReason, ServiceStatus
-from tenure.domain import claims, moves, reads, switchovers
-from tenure.domain.draft import Draft, statement_of
+from tenure.domain import claims, heartbeats, moves, reads, switchovers
+from tenure.domain.draft import Draft
 from tenure.domain.leases import Leases
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.records import Change, Instant, StoredState
 from tenure.domain.state import Presence, State
-from tenure.domain.succession import may_succeed
 from tenure.domain.validation import (
     check_batch,
     check_cancel_switchover,
@@ -274,7 +273,11 @@ class Registry:
             case Heartbeat():
                 check_heartbeat(request)
                 self._check_history(self.history_id, request.last_revision)
-                return self._heartbeat(draft, presence, request)
+                had_lapsed = presence.has_lapsed
+                ack = heartbeats.renew(draft, presence, request, self.committed_revision)
+                if had_lapsed:  # it is watched for the end of what it held, which may be later than that of its lease
+                    self._leases.add(presence)
+                return ack
             case Register():
                 self._check_history(None, 0)
                 _check_lease(presence)
@@ -339,88 +342,6 @@ class Registry:
             lease_ms=lease_ms,
             heartbeat_interval_ms=heartbeat_interval_ms(lease_ms),
         )
-
-    def _heartbeat(self, draft: Draft, presence: Presence, heartbeat: Heartbeat) -> HeartbeatAck:
-        now_ms = draft.now.now_ms
-        might_be_promoted = presence.status(now_ms).may_be_promoted
-        had_lapsed = presence.has_lapsed
-        presence.heard_from(now_ms)
-        if had_lapsed:  # it is watched for the end of what it held, which may be later
-            self._leases.add(presence)
-        presence.heard = True
-        presence.loop_lag_ms = heartbeat.loop_lag_ms
-        presence.margin_ms = heartbeat.margin_ms
-        if heartbeat.status is not presence.record.status:
-            draft.change_status(presence, heartbeat.status)
-        for given_up in heartbeat.given_up:
-            number = presence.tenures.get(given_up.epoch)
-            if number is not None:
-                registration = self.state.registrations[number]
-                reason = ChangeReason.RESIGNED if given_up.declined else ChangeReason.GIVEN_UP
-                switchovers.leave_tenure(draft, registration, reason)
-        for entered in heartbeat.entered:
-            number = presence.tenures.get(entered.epoch)
-            if number is not None:
-                resource = self.state.resources[self.state.registrations[number].resource_id]
-                moves.note_entered(resource, entered.epoch, draft.now.unix_ms - entered.ago_ms)
-        if heartbeat.status.may_be_promoted and not might_be_promoted:
-            self._fill_with(draft, presence, heartbeat.status)
-        return self._acknowledge(draft, presence, heartbeat)
-
-    def _fill_with(self, draft: Draft, presence: Presence, status: ServiceStatus) -> None:
-        """Fill the vacancies that waited for this session to become fit.
-
-        Whoever else was fit has filled his already, so that only resources which one of its own standbys may succeed to
-        are looked at more closely: a session with many standbys costs no more than their number.
-        """
-        for number in presence.registrations:
-            registration = self.state.registrations[number]
-            resource = self.state.resources[registration.resource_id]
-            if resource.active is None and may_succeed(registration, resource, status):
-                draft.fill(registration.resource_id)
-
-    def _acknowledge(self, draft: Draft, presence: Presence, heartbeat: Heartbeat) -> HeartbeatAck:
-        """What is true as committed and as decided. An epoch is the revision of its grant, so one comparison tells."""
-        committed = self.committed_revision
-        ended: tuple[int, ...] = ()
-        if heartbeat.given_up and presence.changed_revision <= committed:
-            ended = tuple(given_up.epoch for given_up in heartbeat.given_up)
-        statements: tuple[RoleStatement, ...] = ()
-        if presence.changed_revision > heartbeat.applied_revision:
-            registrations = (self.state.registrations[number] for number in presence.registrations)
-            statements = tuple(
-                statement_of(registration)
-                for registration in registrations
-                if heartbeat.applied_revision < registration.role_revision <= committed
-            )
-        return HeartbeatAck(
-            session=presence.record.number,
-            sequence=heartbeat.sequence,
-            revision=committed,
-            confirmed=self._confirmed(presence, draft.now.now_ms),
-            given_up=ended,
-            statements=statements,
-            asked=switchovers.asks_of(draft, presence) if self.state.switchovers else (),
-        )
-
-    def _confirmed(self, presence: Presence, now_ms: float) -> tuple[int, ...]:
-        """The epochs that its holder may count from this heartbeat on; those of a switchover only while it drains.
-
-        An answer that comes before the commit of a grant says nothing about it, and the holder counts the new tenure
-        from that heartbeat too.
-        """
-        committed = self.committed_revision
-        if not self.state.switchovers:
-            return tuple(epoch for epoch in presence.tenures if epoch <= committed)
-        confirmed: list[int] = []
-        for epoch, number in presence.tenures.items():
-            switchover = self.state.switchovers.get(self.state.registrations[number].resource_id)
-            is_revoking = switchover is not None and switchover.is_revoking
-            if switchover is not None and (not is_revoking or epoch > committed):
-                switchover.confirmed_ms = now_ms
-            if epoch <= committed and not is_revoking:
-                confirmed.append(epoch)
-        return tuple(confirmed)
 
     def _result(self, draft: Draft, presence: Presence, request: Register) -> RegisterResult:
         try:

@@ -1,0 +1,96 @@
+"""What a heartbeat does, and what its answer confirms.
+
+A heartbeat renews the lease, tells what its session has left and entered, and may fill a vacancy. Its answer leaves at
+once, so it is computed from what is committed and decided alike: grants count from their commit, revocations from their
+decision. An epoch is the revision of its grant, so one comparison with the committed revision tells.
+"""
+
+from __future__ import annotations
+
+from tenure.contract.messages import Heartbeat, HeartbeatAck, RoleStatement
+from tenure.contract.vocabulary import ChangeReason, ServiceStatus
+from tenure.domain import moves, switchovers
+from tenure.domain.draft import Draft, statement_of
+from tenure.domain.state import Presence
+from tenure.domain.succession import may_succeed
+
+
+def renew(draft: Draft, presence: Presence, heartbeat: Heartbeat, committed: int) -> HeartbeatAck:
+    """Take in a session's heartbeat; `committed` is the newest revision that the store has made durable."""
+    state, now_ms = draft.state, draft.now.now_ms
+    might_be_promoted = presence.status(now_ms).may_be_promoted
+    presence.heard_from(now_ms)
+    presence.heard = True
+    presence.loop_lag_ms = heartbeat.loop_lag_ms
+    presence.margin_ms = heartbeat.margin_ms
+    if heartbeat.status is not presence.record.status:
+        draft.change_status(presence, heartbeat.status)
+    for given_up in heartbeat.given_up:
+        number = presence.tenures.get(given_up.epoch)
+        if number is not None:
+            reason = ChangeReason.RESIGNED if given_up.declined else ChangeReason.GIVEN_UP
+            switchovers.leave_tenure(draft, state.registrations[number], reason)
+    for entered in heartbeat.entered:
+        number = presence.tenures.get(entered.epoch)
+        if number is not None:
+            resource = state.resources[state.registrations[number].resource_id]
+            moves.note_entered(resource, entered.epoch, draft.now.unix_ms - entered.ago_ms)
+    if heartbeat.status.may_be_promoted and not might_be_promoted:
+        _fill_with(draft, presence, heartbeat.status)
+    return _acknowledge(draft, presence, heartbeat, committed)
+
+
+def _fill_with(draft: Draft, presence: Presence, status: ServiceStatus) -> None:
+    """Fill the vacancies that waited for this session to become fit.
+
+    Whoever else was fit has filled his already, so that only resources which one of its own standbys may succeed to
+    are looked at more closely: a session with many standbys costs no more than their number.
+    """
+    for number in presence.registrations:
+        registration = draft.state.registrations[number]
+        resource = draft.state.resources[registration.resource_id]
+        if resource.active is None and may_succeed(registration, resource, status):
+            draft.fill(registration.resource_id)
+
+
+def _acknowledge(draft: Draft, presence: Presence, heartbeat: Heartbeat, committed: int) -> HeartbeatAck:
+    ended: tuple[int, ...] = ()
+    if heartbeat.given_up and presence.changed_revision <= committed:
+        ended = tuple(given_up.epoch for given_up in heartbeat.given_up)
+    statements: tuple[RoleStatement, ...] = ()
+    if presence.changed_revision > heartbeat.applied_revision:
+        registrations = (draft.state.registrations[number] for number in presence.registrations)
+        statements = tuple(
+            statement_of(registration)
+            for registration in registrations
+            if heartbeat.applied_revision < registration.role_revision <= committed
+        )
+    return HeartbeatAck(
+        session=presence.record.number,
+        sequence=heartbeat.sequence,
+        revision=committed,
+        confirmed=_confirmed(draft, presence, committed),
+        given_up=ended,
+        statements=statements,
+        asked=switchovers.asks_of(draft, presence) if draft.state.switchovers else (),
+    )
+
+
+def _confirmed(draft: Draft, presence: Presence, committed: int) -> tuple[int, ...]:
+    """The epochs that their holder may count from this heartbeat on; those of a switchover only while it drains.
+
+    An answer that comes before the commit of a grant says nothing about it, and the holder counts the new tenure from
+    that heartbeat too.
+    """
+    state = draft.state
+    if not state.switchovers:
+        return tuple(epoch for epoch in presence.tenures if epoch <= committed)
+    confirmed: list[int] = []
+    for epoch, number in presence.tenures.items():
+        switchover = state.switchovers.get(state.registrations[number].resource_id)
+        is_revoking = switchover is not None and switchover.is_revoking
+        if switchover is not None and (not is_revoking or epoch > committed):
+            switchover.confirmed_ms = draft.now.now_ms
+        if epoch <= committed and not is_revoking:
+            confirmed.append(epoch)
+    return tuple(confirmed)
