@@ -143,6 +143,16 @@ async def test_a_broker_that_is_away_for_a_while_is_asked_again() -> None:
     assert (result.new_instance_id, result.new_epoch, result.end_reason, result.gap_ms) == ("b", 12, None, None)
 
 
+@pytest.mark.parametrize("now", [None, ("c", 14)])
+async def test_a_next_holder_that_is_gone_before_it_has_said_so_is_not_waited_for(now: tuple[str, int] | None) -> None:
+    """★ Its work was done at once, say: the role has moved as planned, and how long nobody was active is not known."""
+    gone = structs.replace(MOVED, old_epoch=12, old_instance_id="b", new_epoch=0 if now is None else 14)
+
+    result = await switchover(Answers(BEFORE, STARTED, resource(now, [MOVED, gone])), "r")
+
+    assert (result.new_instance_id, result.new_epoch, result.gap_ms) == ("b", 12, None)
+
+
 async def test_a_next_holder_that_never_says_so_has_the_role_all_the_same() -> None:
     """A client of another kind may not tell when it is active: after the time is up it counts as moved."""
     result = await switchover(Answers(BEFORE, STARTED, resource(("b", 12), [MOVED])), "r", timeout_ms=50)

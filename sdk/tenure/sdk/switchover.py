@@ -178,7 +178,7 @@ class _Following:
         return await self._asks.request(GetResource(resource_id=self._holder.resource_id), Resource)
 
     def _read(self, found: Resource) -> SwitchoverResult | None:
-        """The result, once the next holder is active or nobody has to be.
+        """The result, once the next holder is active, or has been and is no more, or nobody has to be.
 
         Raises:
             SwitchoverFailedError: It is not under way any more, and the holder is active still.
@@ -187,7 +187,8 @@ class _Following:
         move = next((move for move in found.moves if move.old_epoch == epoch), None)
         if move is not None:
             self._newest = self._result(move.new_instance_id, move.new_epoch, move.end_reason, move.gap_ms)
-            is_done = bool(move.entered_ms) or (self._even_if_vacant and active is None)
+            is_over = bool(move.new_epoch) and (active is None or active.epoch != move.new_epoch)
+            is_done = bool(move.entered_ms) or is_over or (self._even_if_vacant and active is None)
             return self._newest if is_done else None
         if active is None:
             return None
