@@ -146,10 +146,10 @@ class StreamOfAnyHistory(StreamCore):
 class AnswersFromMemory(Registry):
     """A heartbeat confirms what is committed. This one confirms what was only decided."""
 
-    def _acknowledge(self, draft: Draft, presence: Presence, heartbeat: Heartbeat) -> HeartbeatAck:
+    def _renew(self, draft: Draft, presence: Presence, heartbeat: Heartbeat) -> HeartbeatAck:
         committed, self.committed_revision = self.committed_revision, self.revision
         try:
-            return super()._acknowledge(draft, presence, heartbeat)
+            return super()._renew(draft, presence, heartbeat)
         finally:
             self.committed_revision = committed
 
@@ -180,9 +180,9 @@ class ForgetsHolds(Registry):
 class ConfirmsRevoked(Registry):
     """A tenure that a switchover revokes is confirmed no more. This one goes on confirming it until it ends it."""
 
-    def _confirmed(self, presence: Presence, now_ms: float) -> tuple[int, ...]:
-        super()._confirmed(presence, now_ms)
-        return tuple(epoch for epoch in presence.tenures if epoch <= self.committed_revision)
+    def _renew(self, draft: Draft, presence: Presence, heartbeat: Heartbeat) -> HeartbeatAck:
+        ack = super()._renew(draft, presence, heartbeat)
+        return structs.replace(ack, confirmed=tuple(epoch for epoch in presence.tenures if epoch <= ack.revision))
 
 
 class IgnoresHistory(Registry):

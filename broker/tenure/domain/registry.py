@@ -273,11 +273,7 @@ class Registry:
             case Heartbeat():
                 check_heartbeat(request)
                 self._check_history(self.history_id, request.last_revision)
-                had_lapsed = presence.has_lapsed
-                ack = heartbeats.renew(draft, presence, request, self.committed_revision)
-                if had_lapsed:  # it is watched for the end of what it held, which may be later than that of its lease
-                    self._leases.add(presence)
-                return ack
+                return self._renew(draft, presence, request)
             case Register():
                 self._check_history(None, 0)
                 _check_lease(presence)
@@ -342,6 +338,13 @@ class Registry:
             lease_ms=lease_ms,
             heartbeat_interval_ms=heartbeat_interval_ms(lease_ms),
         )
+
+    def _renew(self, draft: Draft, presence: Presence, heartbeat: Heartbeat) -> HeartbeatAck:
+        had_lapsed = presence.has_lapsed
+        ack = heartbeats.renew(draft, presence, heartbeat, self.committed_revision)
+        if had_lapsed:  # it is watched for the end of what it held, which may be later than that of its lease
+            self._leases.add(presence)
+        return ack
 
     def _result(self, draft: Draft, presence: Presence, request: Register) -> RegisterResult:
         try:
