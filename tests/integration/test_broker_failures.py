@@ -27,7 +27,7 @@ from tenure.contract.messages import (
     ServicePage,
     Welcome,
 )
-from tenure.contract.vocabulary import Channel, ServiceRole
+from tenure.contract.vocabulary import Channel, ServiceRole, ServiceStatus
 from tenure.domain.store import StoreFailedError
 from tenure.storage.memory import MemoryStore
 from tests.integration.brokers import PATIENCE_S, BrokerHere, until
@@ -103,7 +103,7 @@ async def taken(broker: BrokerHere, decisions: int) -> None:
 
 
 async def test_a_refused_commit_is_told_and_the_broker_goes_on(broker: BrokerHere, peer: Peer) -> None:
-    """★ Disk full: `storage_unavailable`, nothing of it is there, and the session goes on after another hello."""
+    """★ Disk full: `storage_unavailable`, nothing of it is there, and the session goes on, on the same connection."""
     revision = broker.count("committed_revision")
     memory(broker).refuse_next_commit()
     peer.say(b"1", claim("a"))
@@ -111,9 +111,8 @@ async def test_a_refused_commit_is_told_and_the_broker_goes_on(broker: BrokerHer
     assert (request_id, code_of(answer)) == (b"1", ErrorCode.STORAGE_UNAVAILABLE)
     assert broker.count("committed_revision") == broker.count("revision") == revision
 
-    peer.say(b"2", claim("a"))
-    assert code_of((await peer.hear())[1]) is ErrorCode.HELLO_REQUIRED
-    await peer.hello(resume=True)
+    peer.say(b"2", Heartbeat(sequence=1, status=ServiceStatus.STARTING))
+    assert isinstance((await peer.hear())[1], HeartbeatAck)
     peer.say(b"3", claim("a"))
     _, registered = await peer.hear()
     assert isinstance(registered, Registered)
