@@ -175,7 +175,7 @@ async def test_a_switchover_under_way_is_visible_and_can_be_called_off(stage: St
             code, out = await stage.run("switchover", "acct", "--cancel")
 
             assert (code, "is called off; a stays active" in out) == (0, True), out
-            assert "was called off" in await asked.line("was not done")
+            assert "was called off" in await asked.line("is not done")
             assert await asked.exit_code() == 75
         after = await stage.view()
         assert before.active is not None

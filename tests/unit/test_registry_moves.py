@@ -7,7 +7,7 @@ import pytest
 from tenure.contract.errors import InstanceAliveError, InvalidRequestError, LimitExceededError, NotFoundError
 from tenure.contract.events import DeregisteredEvent, SessionClosedEvent
 from tenure.contract.limits import GIVEN_UP_MAX
-from tenure.contract.messages import Entered, ExpireSession, Heartbeat, SessionEnded, Switchover
+from tenure.contract.messages import Entered, ExpireSession, GivenUp, Heartbeat, SessionEnded, Switchover
 from tenure.contract.views import Presence
 from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tests.unit.scene import LEASE_MS, Scene
@@ -52,6 +52,23 @@ def test_the_first_word_on_an_entry_counts() -> None:
     b.beat(entered=(Entered(epoch=epoch, ago_ms=90),))
 
     assert scene.moves("r")[-1].gap_ms == 0
+
+
+def test_how_long_nobody_was_active_is_not_known_of_one_that_had_stopped_before() -> None:
+    """★ A holder that could not confirm its lease had stopped before it said so: no small number is made of that."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b", status=None)
+    held = a.claim("r")
+    b.stand_by("r")
+    a.beat(ServiceStatus.UNHEALTHY, GivenUp(epoch=held.epoch))
+    b.beat()
+    epoch = scene.resource("r").last_epoch
+    b.beat(entered=(Entered(epoch=epoch, ago_ms=0),))
+
+    (move,) = scene.moves("r")
+
+    assert (move.end_reason, move.new_epoch, move.entered_ms > 0) == (ChangeReason.GIVEN_UP, epoch, True)
+    assert move.gap_ms is None
 
 
 def test_a_vacancy_is_a_move_that_is_not_complete() -> None:

@@ -148,6 +148,20 @@ def test_a_repeat_finds_the_switchover_under_way() -> None:
     assert planned.a.beat().asked == (planned.step_down(300),)
 
 
+def test_a_second_request_may_shorten_the_drain() -> None:
+    """★ Not in a minute, now: the holder is told at once. A longer drain than the one that runs changes nothing."""
+    planned = Planned()
+    planned.start("c", drain_ms=5_000)
+
+    planned.start("c", drain_ms=100)
+
+    assert [one.drain_ms for one in planned.asked] == [100]
+    planned.start("c", drain_ms=5_000)
+    assert not planned.asked
+    planned.scene.pass_ms(100, planned.b, planned.c)
+    assert planned.a.beat().confirmed == ()
+
+
 def test_another_target_meanwhile_is_refused() -> None:
     """Two people cannot move a role to two places at once."""
     planned = Planned()

@@ -25,7 +25,7 @@ from tenure.domain.succession import may_succeed, planned_successor, successor
 
 
 def start(draft: Draft, request: SwitchoverRequest, by: str, limits: RegistryLimits) -> SwitchoverStarted:
-    """Ask the holder of a tenure to step down for somebody else; a repeat finds the switchover as it is.
+    """Ask the holder of a tenure to step down for somebody else; a repeat may shorten the drain, and does no more.
 
     Raises:
         NotFoundError: Nobody is registered for the resource, or the successor named is not.
@@ -39,9 +39,12 @@ def start(draft: Draft, request: SwitchoverRequest, by: str, limits: RegistryLim
     if under_way is not None:
         if under_way.to_registration_id != request.to_registration_id:
             raise SwitchoverUnderWayError(
-                f"a switchover of {request.resource_id!r} is under way already (asked for by {under_way.by or 'nobody'}"
-                "); wait for its end or cancel it"
+                f"a switchover of {request.resource_id!r} to somebody else is under way already (asked for by "
+                f"{under_way.by or 'nobody'}); wait for its end or cancel it"
             )
+        if not under_way.is_revoking and draft.now.now_ms + request.drain_ms < under_way.drain_ends_ms:
+            under_way.drain_ends_ms = draft.now.now_ms + request.drain_ms
+            _ask(draft, holder, request.drain_ms)
         return SwitchoverStarted(registration_id=holder.registration_id, epoch=holder.epoch)
     if len(draft.state.switchovers) >= limits.switchovers_max:
         raise LimitExceededError(
@@ -56,9 +59,7 @@ def start(draft: Draft, request: SwitchoverRequest, by: str, limits: RegistryLim
     switchover.by = by
     _check_successor(draft, resource, switchover)
     draft.state.switchovers[request.resource_id] = switchover
-    _tell(
-        draft, holder, StepDown(registration_id=holder.registration_id, epoch=holder.epoch, drain_ms=request.drain_ms)
-    )
+    _ask(draft, holder, request.drain_ms)
     return SwitchoverStarted(registration_id=holder.registration_id, epoch=holder.epoch)
 
 
@@ -155,14 +156,16 @@ def _check_successor(draft: Draft, resource: Resource, switchover: Switchover) -
             raise NotEligibleError(
                 f"none of {len(resource.standbys)} standbys could take over at present: each is late, unhealthy, "
                 "starting or draining; nothing was asked of anybody"
+                if resource.standbys
+                else "nobody stands by who could take over; nothing was asked of anybody"
             )
         return
     target = draft.state.registrations.get(number)
     if target is None or number not in resource.standbys:
         raise NotFoundError(
             f"registration {number} does not stand by for this resource; nothing was asked of anybody"
-            if number != resource.active
-            else f"registration {number} is the active one already; nothing was asked of anybody"
+            if target is None or number != resource.active
+            else f"{target.instance_id} is active already; nothing was asked of anybody"
         )
     status = draft.state.sessions[target.session].status(draft.now.now_ms)
     if not may_succeed(target, resource, status):
@@ -178,6 +181,10 @@ def _has_successor(draft: Draft, resource: Resource, switchover: Switchover) -> 
         or planned_successor(draft.state, resource, switchover, now_ms) is not None
         or successor(draft.state, resource, now_ms) is not None
     )
+
+
+def _ask(draft: Draft, holder: Registration, drain_ms: int) -> None:
+    _tell(draft, holder, StepDown(registration_id=holder.registration_id, epoch=holder.epoch, drain_ms=drain_ms))
 
 
 def _withdraw(draft: Draft, resource_id: str, holder: Registration) -> None:

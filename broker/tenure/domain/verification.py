@@ -31,7 +31,9 @@ def verify(history: StoredHistory, beliefs: Beliefs) -> Report:
             replay.one_active.verdict(
                 Guarantee.G1, f"at most one active for each resource, {span}", unchecked=_stop(replay)
             ),
-            beliefs.one_believer.verdict(Guarantee.G2, _believers(beliefs), unchecked=_unlogged(beliefs, replay)),
+            beliefs.one_believer.verdict(
+                Guarantee.G2, _believers(beliefs, replay), unchecked=_unlogged(beliefs, replay)
+            ),
             replay.rising_epochs.verdict(
                 Guarantee.G3, f"the epochs of {replay.tenures} tenures rise, {span}", unchecked=_stop(replay)
             ),
@@ -64,9 +66,10 @@ def _unlogged(beliefs: Beliefs, replay: Replay) -> str:
     return _stop(replay)
 
 
-def _believers(beliefs: Beliefs) -> str:
+def _believers(beliefs: Beliefs, replay: Replay) -> str:
     """What of the logs was compared, and what that leaves open."""
-    parts = [f"{beliefs.intervals} intervals, each over before the next of its resource ({beliefs.compared} compared"]
+    logged = f"{beliefs.intervals} intervals logged of {replay.tenures} tenures"
+    parts = [f"{logged}, each over before the next of its resource ({beliefs.compared} compared"]
     if beliefs.by_proof:
         parts.append(f", {beliefs.by_proof} over by proof before their lease")
     parts.append(")")

@@ -89,8 +89,11 @@ def _unfit(standby: ServiceInstance) -> str:
 
 
 def _silence(instance: ServiceInstance) -> str:
-    # "At least": a session that goes on for what it holds has been silent for longer than its lease already.
-    return f"not heard for at least {max(0, instance.lease_ms - instance.lease_left_ms):,} ms"
+    # One that is late has less than half of its lease left, unless it goes on for the sake of what it holds.
+    limit_ms = instance.lease_ms
+    if instance.lease_left_ms > instance.lease_ms / 2:
+        limit_ms = max(instance.lease_ms, instance.hold_limit_ms)
+    return f"not heard for at least {max(instance.lease_ms // 2, limit_ms - instance.lease_left_ms):,} ms"
 
 
 def _why_after(standby: ServiceInstance, ahead: ServiceInstance) -> str:

@@ -50,6 +50,8 @@ class Story(Struct, frozen=True, kw_only=True):
     """Unix milliseconds of the first step."""
     steps: tuple[Step, ...]
     gap_ms: int | None
+    is_gap_longer: bool = False
+    """Whether the old holder had stopped before anybody heard of it."""
     """From the end of the old tenure to the first activity under the new one; None if that is not known."""
 
 
@@ -95,7 +97,9 @@ def _moves_of(events: Iterable[RoleChangedEvent]) -> list[Move]:
 def _story(move: Move, end: RoleChangedEvent | None, begin: RoleChangedEvent | None) -> Story:
     old, new = move.old_instance_id, move.new_instance_id
     happened: list[tuple[int, str]] = []
-    if move.last_heard_ms:
+    if move.end_reason is ChangeReason.GIVEN_UP:
+        happened.append((move.ended_ms, f"{old} was heard again, and said that it had stopped: when, its clock knows"))
+    elif move.last_heard_ms:
         happened.append((move.last_heard_ms, f"{old} was heard for the last time"))
         late_ms = move.last_heard_ms + move.lease_ms // 2
         if move.lease_ms and late_ms < move.ended_ms:
@@ -121,6 +125,7 @@ def _story(move: Move, end: RoleChangedEvent | None, begin: RoleChangedEvent | N
         began_ms=began_ms,
         steps=tuple(Step(after_ms=at_ms - began_ms, what=what) for at_ms, what in happened),
         gap_ms=move.gap_ms,
+        is_gap_longer=move.end_reason is ChangeReason.GIVEN_UP,
     )
 
 

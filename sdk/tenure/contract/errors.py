@@ -275,7 +275,7 @@ class SwitchoverFailedError(TenureError):
         self.epoch = epoch
         """From which tenure."""
         self.why = why
-        super().__init__(f"the switchover of {resource_id!r} from {instance_id} (epoch {epoch}) was not done: {why}")
+        super().__init__(f"the switchover of {resource_id!r} from {instance_id} (epoch {epoch}) is not done: {why}")
 
 
 class BrokerUnavailableError(TenureError):

@@ -113,8 +113,14 @@ class Move(Struct, frozen=True, kw_only=True):
 
     @property
     def gap_ms(self) -> int | None:
-        """How long nobody was active as far as the broker can tell; None if nobody is known to be yet."""
-        return self.entered_ms - self.ended_ms if self.entered_ms else None
+        """How long nobody was active as far as the broker can tell; None if it cannot.
+
+        That is while nobody is known to be active yet, and if the old holder had given its tenure up: it had stopped
+        before it could say so, and only its own clock knows when.
+        """
+        if not self.entered_ms or self.end_reason is ChangeReason.GIVEN_UP:
+            return None
+        return self.entered_ms - self.ended_ms
 
 
 class ResourceView(Struct, frozen=True, kw_only=True):
