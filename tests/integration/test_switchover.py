@@ -145,6 +145,36 @@ async def test_work_drains_before_the_role_moves(broker: BrokerHere) -> None:
         assert await asyncio.wait_for(running, PATIENCE_S) == "done for good"
 
 
+async def test_work_that_stopped_for_what_was_called_off_runs_again(broker: BrokerHere) -> None:
+    """★ It saw the ask and returned, and the ask was withdrawn in between: that does not end the worker for good."""
+    async with client_of(broker, 5_000) as first, client_of(broker) as second:
+        asked, may_finish = asyncio.Event(), asyncio.Event()
+        tenures: list[Tenure] = []
+
+        async def work(tenure: Tenure) -> str:
+            tenures.append(tenure)
+            if len(tenures) > 1:
+                return "done for good"
+            await tenure.wait_asked_to_end()
+            asked.set()
+            await may_finish.wait()
+            return "stopped for the switchover"
+
+        running = asyncio.create_task(first.run_as_active("gw", work, instance_id="a", resource_id="acct", priority=1))
+        await until(lambda: bool(tenures), "the work runs")
+        await claim(second, "b")
+        moving = asyncio.create_task(second.switchover("acct", drain_ms=DRAIN_MS))
+        await asyncio.wait_for(asked.wait(), PATIENCE_S)
+        await second.cancel_switchover("acct")
+        with pytest.raises(SwitchoverFailedError):
+            await asyncio.wait_for(moving, PATIENCE_S)
+        await until(lambda: not tenures[0].is_asked_to_end, "the holder has heard that")
+        may_finish.set()
+
+        assert await asyncio.wait_for(running, PATIENCE_S) == "done for good"
+        assert len(tenures) > 1
+
+
 async def test_work_that_does_not_finish_is_cancelled_when_its_drain_is_over(broker: BrokerHere) -> None:
     """It goes on for the drain and not longer; what it does when cancelled is waited for before the role moves."""
     async with client_of(broker) as first, client_of(broker) as second:

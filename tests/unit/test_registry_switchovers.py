@@ -300,6 +300,21 @@ def test_a_holder_that_finds_its_tenure_confirmed_no_more_is_not_promoted_again(
     assert scene.who("r") == "b | a"
 
 
+def test_a_holder_that_does_not_answer_is_active_again_where_nobody_is_left() -> None:
+    """★ Whoever was to take over is gone by the end of its lease: a healthy holder is not left standing by for ever."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r")
+    b.stand_by("r")
+    scene.ask(Switchover(resource_id="r", epoch=held.epoch))
+    b.goodbye()
+
+    scene.pass_ms(LEASE_MS, a)
+
+    assert scene.who("r") == "a |"
+    assert scene.resource("r").last_epoch > held.epoch
+
+
 def test_a_held_tenure_that_does_not_answer_ends_with_its_hold() -> None:
     """★ A tenure is believed for its own limit: a longer one takes longer to revoke."""
     planned = Planned(hold_limit_ms=2 * LEASE_MS)

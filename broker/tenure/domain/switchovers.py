@@ -86,18 +86,12 @@ def leave_tenure(draft: Draft, holder: Registration, reason: ChangeReason) -> Re
     switchover = draft.state.switchovers.get(holder.resource_id)
     is_wanted = reason is ChangeReason.RESIGNED
     if switchover is not None and switchover.is_revoking and not is_wanted:
-        return _revoke(draft, holder, switchover)
+        return _swap(draft, holder, ChangeReason.REVOKED, switchover)
     if switchover is None or not is_wanted:
         demoted = draft.demote(holder, reason, declined=is_wanted)
         draft.fill(holder.resource_id)
         return demoted
-    demoted = draft.demote(holder, ChangeReason.SWITCHOVER, declined=True, by=switchover.by)
-    draft.fill(holder.resource_id)
-    status = draft.state.sessions[holder.session].status(draft.now.now_ms)
-    is_vacant = draft.state.resources[holder.resource_id].active is None
-    if is_vacant and draft.may_promote and not switchover.even_if_vacant and status.may_be_promoted:
-        draft.promote(demoted, ChangeReason.SWITCHOVER)
-    return demoted
+    return _swap(draft, holder, ChangeReason.SWITCHOVER, switchover)
 
 
 def take_due_steps(draft: Draft) -> None:
@@ -107,7 +101,7 @@ def take_due_steps(draft: Draft) -> None:
             continue
         holder = draft.state.registrations[switchover.registration_id]
         if switchover.is_revoking:
-            _revoke(draft, holder, switchover)
+            _swap(draft, holder, ChangeReason.REVOKED, switchover)
         elif _has_successor(draft, draft.state.resources[resource_id], switchover):
             switchover.is_revoking = True
         else:
@@ -127,10 +121,14 @@ def asks_of(draft: Draft, presence: Presence) -> tuple[StepDown, ...]:
     )
 
 
-def _revoke(draft: Draft, holder: Registration, switchover: Switchover) -> Registration:
-    """Nobody believes in the tenure any more: end it, and promote whoever was planned."""
-    demoted = draft.demote(holder, ChangeReason.REVOKED, declined=True, by=switchover.by)
+def _swap(draft: Draft, holder: Registration, reason: ChangeReason, switchover: Switchover) -> Registration:
+    """End the tenure and promote whoever was planned, else the next, else the holder again; it as it was demoted."""
+    demoted = draft.demote(holder, reason, declined=True, by=switchover.by)
     draft.fill(holder.resource_id)
+    status = draft.state.sessions[holder.session].status(draft.now.now_ms)
+    is_vacant = draft.state.resources[holder.resource_id].active is None
+    if is_vacant and draft.may_promote and not switchover.even_if_vacant and status.may_be_promoted:
+        draft.promote(demoted, ChangeReason.SWITCHOVER)
     return demoted
 
 

@@ -98,13 +98,14 @@ def _is_final(outcome: asyncio.Task[object], tenure: Tenure) -> bool:
     """Whether the work ended by itself and for good.
 
     Not if it noticed first that the role is lost (`ensure_active` raised), before it was cancelled; nor if it returned
-    because somebody had asked for the tenure to end: what is asked for is that the work goes on elsewhere.
+    after somebody had asked for the tenure to end, also if that was withdrawn meanwhile: what was asked for is that the
+    work goes on elsewhere.
     """
     if outcome.cancelled():
         return True
     error = outcome.exception()
     if error is None:
-        return not tenure.is_asked_to_end
+        return tenure.registration.held.asked_epoch != tenure.epoch
     return not isinstance(error, RoleLostError) or tenure.is_active
 
 

@@ -28,6 +28,7 @@ class Drains:
         """Somebody asks for the end of the tenure that is held; returns whether that is sooner than was known."""
         known = held.ask
         held.ask = ask
+        held.asked_epoch = ask.epoch
         self._asked[ask.epoch] = held
         self._none_over_before = self._none_over_before.earlier(ask.until)
         return known is None or known.epoch != ask.epoch or ask.until.until_ms(known.until) > 0

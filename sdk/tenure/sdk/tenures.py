@@ -33,7 +33,16 @@ _EARLY_MAX: Final = 10_000  # statements kept for registrations whose reply is s
 class Held:
     """One registration of this session; `standing` is replaced, never changed, so that any thread may read it."""
 
-    __slots__ = ("ask", "entered", "hold_limit_ms", "is_scoped", "left_epoch", "registration_id", "standing")
+    __slots__ = (
+        "ask",
+        "asked_epoch",
+        "entered",
+        "hold_limit_ms",
+        "is_scoped",
+        "left_epoch",
+        "registration_id",
+        "standing",
+    )
 
     def __init__(self, registration_id: int) -> None:
         self.registration_id = registration_id
@@ -45,7 +54,9 @@ class Held:
         self.hold_limit_ms = 0
         """How long the newest tenure lasts in silence, if longer than the lease."""
         self.ask: Ask | None = None
-        """The newest ask for the end of one of its tenures; replaced, never changed."""
+        """The newest ask for the end of one of its tenures; replaced, never changed; None once it is withdrawn."""
+        self.asked_epoch = 0
+        """The newest tenure that was ever asked to end, withdrawn or not: its work may have stopped for that."""
         self.is_scoped = False
         """Whether its work runs in a scope, which stops it before it resigns; else it resigns at the end of a drain."""
 
