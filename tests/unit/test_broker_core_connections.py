@@ -23,7 +23,7 @@ from tenure.contract.messages import (
     Welcome,
 )
 from tenure.contract.vocabulary import Channel
-from tests.unit.core_stage import CoreStage, claim_of, codes, hello_of, standby_of
+from tests.unit.core_stage import GOODBYE, CoreStage, claim_of, codes, hello_of, standby_of
 
 READER_HELLO = Hello(version=PROTOCOL_VERSION)
 
@@ -250,6 +250,19 @@ def test_a_store_that_refuses_again_and_again_keeps_nobody_alive(is_decided: boo
     newest = stage.core.registry.state.resources["r"]
     assert newest.active is not None
     assert newest.last_epoch > epoch
+
+
+def test_a_goodbye_that_was_not_stored_leaves_a_full_lease() -> None:
+    """What its session was last heard to say is forgotten with its end: the lease begins anew, and ends it."""
+    stage = CoreStage()
+    session = stage.open("a", lease_ms=1_000)
+    stage.now_ms += 900
+    stage.says("a/requests", GOODBYE)
+    assert stage.core.take_batch() is not None
+
+    stage.core.start_again(stage.ledger.stored(), stage.now, ErrorCode.STORAGE_UNAVAILABLE, "the disk is full")
+
+    assert stage.core.registry.state.sessions[session].expires_at_ms == stage.now_ms + 1_000
 
 
 def test_leases_begin_anew_after_a_defect() -> None:
