@@ -401,6 +401,27 @@ def test_a_read_of_events_goes_to_the_store_and_its_page_comes_back() -> None:
     assert (page.events, page.revision) == (tuple(stage.published[:1]), stage.core.registry.committed_revision)
 
 
+def test_a_page_of_events_does_not_go_beyond_what_its_broker_knows_to_be_committed() -> None:
+    """★ The store shows a batch before its commit is reported: a listener must not get ahead of the broker it asks."""
+    stage = CoreStage()
+    stage.open("a")
+    known = stage.core.registry.committed_revision
+    stage.says("a/requests", ReadEvents(since=known - 1))
+    stage.says("a/requests", claim_of("a"))
+    batch = stage.core.take_batch()
+    assert batch is not None
+    (read,) = stage.core.event_reads
+
+    answer = stage.core.events_page(read, (stage.published[-1], *batch.events))
+
+    page = codec.decode_broker(answer.body)
+    assert isinstance(page, EventPage)
+    assert ([event.revision for event in page.events], page.revision) == ([known], known)
+    stage.core.committed()
+    stage.says("a/requests", ReadEvents(since=page.events[-1].revision))
+    assert codes(stage.sent()) == []
+
+
 @pytest.mark.parametrize(("since", "limit"), [(0, 0), (0, 1_001), (-1, 10), (10_000, 10)])
 def test_a_read_of_events_that_cannot_be_is_refused(since: int, limit: int) -> None:
     """Pages have 1 to 1,000 items, and revisions are those of this history."""

@@ -274,10 +274,15 @@ class BrokerCore:
     # --- answers of the shell's own -----------------------------------------------------------------------------------
 
     def events_page(self, read: EventsRead, events: tuple[AnyEvent, ...]) -> Outgoing:
-        """The answer to a read of events, computed from what the store has committed."""
+        """The answer to a read of events.
+
+        The store may show a batch before its commit is reported here. What is beyond `committed_revision` is left out:
+        asked for what follows on it, this broker would say that it never was.
+        """
         read.connection.in_flight -= 1
         revision = self.registry.committed_revision
-        page = EventPage(history_id=self.registry.history_id, events=events, revision=revision)
+        known = events[: max(0, revision - read.since)]
+        page = EventPage(history_id=self.registry.history_id, events=known, revision=revision)
         return Outgoing(read.connection.route, read.request_id, codec.encode(page))
 
     def refuse_read(self, read: EventsRead, refusal: RequestRefusedError) -> Outgoing:
