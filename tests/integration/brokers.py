@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Final
 
+from tenure.broker.clock import LeaseClock
 from tenure.broker.config import Config, Limits
 from tenure.broker.server import Broker
 from tenure.domain.store import Store
@@ -54,10 +55,10 @@ class BrokerHere:
         """Where it takes requests of anybody on this machine."""
         return self._config.bind[1]
 
-    async def start(self, store: Store | None = None) -> None:
-        """Serve, from another store if one is given."""
+    async def start(self, store: Store | None = None, *, clock: LeaseClock | None = None) -> None:
+        """Serve, from another store or by another clock if one is given."""
         self.store = store or self.store
-        self._running = await Broker.start(self._config, self.store)
+        self._running = await Broker.start(self._config, self.store, clock=clock)
         self._config = Config(
             data=self._config.data,
             bind=self._running.endpoints,

@@ -7,9 +7,10 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from tenure.broker.clock import LeaseClock, boot_clock, raw_clock
 from tenure.contract.messages import GetResource, Resource
 from tenure.contract.views import Move
-from tenure.sdk import ConnectionState, InvalidRequestError, ServiceClient, registration_request
+from tenure.sdk import ConnectionState, InvalidRequestError, Registration, ServiceClient, registration_request
 from tenure.sdk.connection_changes import ConnectionChanges
 from tenure.sdk.registering import HOLD_LIMIT_MS_DEFAULT
 from tenure.storage.memory import MemoryStore
@@ -66,6 +67,30 @@ async def test_who_falls_silent_while_it_holds_keeps_the_others_waiting(broker: 
         (move,) = (await _moves(second))[-1:]
         assert move.ended_ms - move.last_heard_ms >= 4 * LEASE_MS
         await holder.close()
+
+
+async def test_who_is_granted_nothing_before_it_is_heard_again_need_not_care(broker: BrokerHere) -> None:
+    """★ Its lease is over and it lives on for what it holds: a registration waits for a heartbeat, and succeeds."""
+    skipped_ns = 0
+    clock = LeaseClock(lambda: boot_clock() + skipped_ns, lambda: raw_clock() + skipped_ns)
+    await broker.stop()
+    await broker.start(clock=clock)
+    async with ServiceClient(broker.ipc, lease_ms=LEASE_MS) as client:
+        held = await client.register(
+            "gw", instance_id="a", resource_id="held", role="active", on_broker_loss="hold", hold_limit_ms=HOLD_MS
+        )
+        asked_late = [registration_request("gw", instance_id="a", resource_id=f"late-{n}") for n in range(3)]
+
+        skipped_ns = 2 * LEASE_MS * 1_000_000
+        broker.running._settle()  # pyright: ignore[reportPrivateUsage]  (before a heartbeat comes)
+        one = await client.register("gw", instance_id="a", resource_id="other")
+        skipped_ns *= 2
+        broker.running._settle()  # pyright: ignore[reportPrivateUsage]
+        many = await client.register_many(asked_late)
+
+        assert held.is_active
+        assert not one.is_ended
+        assert all(isinstance(result, Registration) for result in many)
 
 
 async def _moves(client: ServiceClient) -> tuple[Move, ...]:

@@ -17,6 +17,9 @@ from tests.simulation.world import Trace, World
 
 SEEDS: Final = 1_000
 
+ONCE_BROKEN: Final = (207815,)
+"""Beyond these: worlds in which a promise was broken until what broke it was mended."""
+
 # What has to have happened in a thousand runs, and how often at least: about half of what was counted.
 LEAST: Final = {
     "broker crashed": 1_100,
@@ -82,6 +85,13 @@ def test_every_promise_holds_in_a_thousand_worlds() -> None:
 
     rare = {what: counts[what] for what, least in LEAST.items() if counts[what] < least}
     assert not rare, "what hardly happens is not shown to be borne"
+
+
+@pytest.mark.parametrize("seed", ONCE_BROKEN)
+def test_what_was_broken_once_holds(seed: int) -> None:
+    """A world in which a promise was broken holds every promise now."""
+    outcome = run(seed)
+    assert outcome.promise is None, report(outcome)
 
 
 def test_a_seed_gives_the_same_world_in_any_process() -> None:

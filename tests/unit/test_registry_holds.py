@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tenure.contract.errors import InvalidRequestError, SessionExpiredError
+from tenure.contract.errors import InvalidRequestError, SessionLapsedError
 from tenure.contract.events import RoleChangedEvent, SessionClosedEvent
 from tenure.contract.limits import HOLD_LIMIT_MS_MAX
 from tenure.contract.messages import Register
@@ -106,9 +106,9 @@ def test_a_lapsed_session_is_granted_nothing() -> None:
     a.claim("held", hold_limit_ms=HOLD_MS)
     scene.pass_ms(LEASE_MS, b)
 
-    with pytest.raises(SessionExpiredError):
+    with pytest.raises(SessionLapsedError):
         a.claim("other")
-    with pytest.raises(SessionExpiredError):
+    with pytest.raises(SessionLapsedError):
         a.register_many(Register(service_name="svc", instance_id="a", resource_id="other"))
 
     a.beat()

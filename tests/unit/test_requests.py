@@ -239,7 +239,7 @@ def test_many_refusals_for_want_of_a_hello_lead_to_one_hello() -> None:
 # --- refusals that promise a better outcome later ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", [ErrorCode.OVERLOADED, ErrorCode.STORAGE_UNAVAILABLE])
+@pytest.mark.parametrize("code", [ErrorCode.OVERLOADED, ErrorCode.SESSION_LAPSED, ErrorCode.STORAGE_UNAVAILABLE])
 def test_what_may_do_better_later_is_repeated(code: ErrorCode) -> None:
     """★ The same id goes out again after the time the refusal names."""
     line = Line()

@@ -24,6 +24,7 @@ from tenure.contract.errors import (
     NotFoundError,
     RequestRefusedError,
     SessionExpiredError,
+    SessionLapsedError,
     StoreRolledBackError,
 )
 from tenure.contract.events import AnyEvent, RoleChangedEvent
@@ -356,7 +357,7 @@ class Registry:
 def _check_lease(presence: Presence) -> None:
     """Refuse what could grant while a session lives on for the sake of held tenures alone: only heartbeats renew."""
     if presence.has_lapsed:
-        raise SessionExpiredError(
+        raise SessionLapsedError(
             "the session's lease ran out, and only what it holds beyond it goes on: register again once a heartbeat "
             "has been answered"
         )

@@ -10,6 +10,7 @@
     │   ├── SwitchoverUnderWayError    switchover_under_way another one is, for this resource
     │   ├── InstanceAliveError         instance_alive       it was declared dead, but its heartbeats come
     │   ├── SessionExpiredError        session_expired      the broker does not know this session (any longer)
+    │   ├── SessionLapsedError         session_lapsed       nothing was done; try again once a heartbeat is answered
     │   ├── HelloRequiredError         hello_required       the connection has not said hello to this broker
     │   ├── ForbiddenError             forbidden            the session belongs to somebody else
     │   ├── InvalidRequestError        invalid_request
@@ -54,6 +55,7 @@ class ErrorCode(StrEnum):
     SWITCHOVER_UNDER_WAY = "switchover_under_way"
     INSTANCE_ALIVE = "instance_alive"
     SESSION_EXPIRED = "session_expired"
+    SESSION_LAPSED = "session_lapsed"
     HELLO_REQUIRED = "hello_required"
     FORBIDDEN = "forbidden"
     INVALID_REQUEST = "invalid_request"
@@ -185,6 +187,12 @@ class SessionExpiredError(RequestRefusedError):
     """The broker does not know this session: its lease ran out, or it said goodbye. Open a new client."""
 
     code = ErrorCode.SESSION_EXPIRED
+
+
+class SessionLapsedError(RequestRefusedError):
+    """The session's lease ran out, and it lives on for what it holds alone: nothing is granted before a heartbeat."""
+
+    code = ErrorCode.SESSION_LAPSED
 
 
 class HelloRequiredError(RequestRefusedError):

@@ -60,13 +60,7 @@ from tenure.sdk.witness import Witness, Witnesses
 
 _CLIENT: Final = f"tenure-python {version('tenure')}"
 _GOODBYE_MS: Final = 1_000
-_OUTCOME_OPEN: Final = (
-    RequestTimeoutError,
-    StorageUnavailableError,
-    InternalError,
-    ProtocolError,
-    SessionExpiredError,  # of a session that goes on for what it holds: an earlier copy may have been carried out
-)
+_OUTCOME_OPEN: Final = (RequestTimeoutError, StorageUnavailableError, InternalError, ProtocolError)
 
 
 class Options(Struct, frozen=True, kw_only=True):

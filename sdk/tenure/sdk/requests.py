@@ -2,8 +2,9 @@
 
 Requests go out once the connection's hello is answered. One that is not answered in time drops the connection and is
 repeated over the next with the SAME request id, because repeats are safe and an old copy is then no longer heard. A
-refusal that promises a better outcome later (overloaded, shutting down, storage unavailable) is repeated too, until the
-request's own time is up. No more go out at once than a broker takes from one connection; the others wait here.
+refusal that promises a better outcome later (overloaded, a lapsed session, shutting down, storage unavailable) is
+repeated too, until the request's own time is up. No more go out at once than a broker takes from one connection; the
+others wait here.
 """
 
 from __future__ import annotations
@@ -38,7 +39,14 @@ IN_FLIGHT_MAX: Final = 500
 """How many requests go out before answers come: half of what a broker takes, and a socket holds, by default."""
 _RETRY_MS: Final = 50
 _HELLO_ID: Final = b"hello"
-_REPEATED: Final = frozenset({ErrorCode.OVERLOADED, ErrorCode.SHUTTING_DOWN, ErrorCode.STORAGE_UNAVAILABLE})
+_REPEATED: Final = frozenset(
+    {
+        ErrorCode.OVERLOADED,
+        ErrorCode.SESSION_LAPSED,
+        ErrorCode.SHUTTING_DOWN,
+        ErrorCode.STORAGE_UNAVAILABLE,
+    }
+)
 
 type Outcome = BrokerMessage | TenureError
 
