@@ -14,8 +14,9 @@ from typing import Final
 import pytest
 from structlog.testing import capture_logs
 
-from tenure.sdk import ServiceClient
-from tenure.sdk.fence import FENCE_EXIT_CODE
+from tenure.contract.limits import CLOCK_DRIFT_PPM
+from tenure.sdk import RoleLostError, ServiceClient
+from tenure.sdk.fence import FENCE_EXIT_CODE, FenceName, fence_margin_ms
 from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, BrokerHere
 
 LEASE_MS: Final = 2_000
@@ -80,6 +81,29 @@ def test_a_fence_that_is_none_is_refused(fence: str) -> None:
         ServiceClient(fence=fence)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="stall_limit_ms"):
         ServiceClient(stall_limit_ms=0)
+
+
+async def test_work_has_all_of_its_stop_budget_before_a_fence_ends_the_process(broker: BrokerHere) -> None:
+    """★ However short the budget, the work is cancelled first: it counts from when the process would be ended."""
+    margin_ms = fence_margin_ms(LONG_LEASE_MS)
+    budget_ms = LONG_LEASE_MS * (1 - CLOCK_DRIFT_PPM / 1_000_000) - margin_ms - 100  # the fence's, 100 ms from now
+    with capture_logs() as logs:
+        async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS, fence="exit") as client:
+            with pytest.raises(RoleLostError):
+                async with asyncio.timeout(PATIENCE_S), client.active("gw", stop_budget_ms=budget_ms):
+                    await asyncio.Event().wait()
+
+    (ending,) = [log for log in logs if log["event"] == "role.ending"]
+    assert ending["left_ms"] > budget_ms + margin_ms / 2
+
+
+@pytest.mark.parametrize("fence", ["none", "exit"])
+@pytest.mark.parametrize("budget_ms", [-1, float("nan")])
+async def test_a_stop_budget_is_a_time(broker: BrokerHere, fence: FenceName, budget_ms: float) -> None:
+    """Less than nothing would mean that the work is never cancelled: it is refused."""
+    async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS, fence=fence) as client:
+        with pytest.raises(ValueError, match="stop_budget_ms"):
+            client.active("gw", stop_budget_ms=budget_ms)
 
 
 # --- an event loop that stands still ----------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from tenure.sdk.active import ActiveScope, run_as_active
 from tenure.sdk.connection import Options, SessionConnection
 from tenure.sdk.connection_changes import ConnectionChanges
 from tenure.sdk.endpoints import resolve_endpoints
-from tenure.sdk.fence import FenceName
+from tenure.sdk.fence import FenceName, fence_margin_ms
 from tenure.sdk.heartbeats import ConnectionState
 from tenure.sdk.process import own_process
 from tenure.sdk.queries import Asks
@@ -344,12 +344,12 @@ class ServiceClient(Questions):
         """A block that runs while this instance is active: `async with client.active("gateway") as tenure: ...`.
 
         Entering waits for the role, as a candidate. The block is cancelled `stop_budget_ms` (a quarter of the lease by
-        default) before its time is up, or when somebody asks for its end and the drain is over, and then raises
-        `RoleLostError`; leaving it ends the registration.
+        default) before its time is up (with a fence: before the process is ended), or when somebody asks for its end
+        and the drain is over, and then raises `RoleLostError`; leaving it ends the registration.
 
         Raises:
             TenureError: On entering, as `register`; `RoleLostError` on leaving if the role was lost.
-            ValueError: As `register`.
+            ValueError: As `register`; or the stop budget is less than 0.
         """
         claim = registration_request(
             service_name,
@@ -380,14 +380,15 @@ class ServiceClient(Questions):
         """Run `work(tenure)` while this instance is active; returns what it returns without having been asked to end.
 
         Stands by as a candidate until the role comes. When the role is lost the work is cancelled `stop_budget_ms` (a
-        quarter of the lease by default) before its time is up, and the instance stands by again; a broker that is away
-        or has forgotten the session is waited for. When somebody asks for the tenure's end, the work goes on for as
-        long as the drain lasts (`tenure.is_asked_to_end`, `tenure.drain_left_ms`) unless it returns sooner; then the
-        instance resigns and stands by again. When the work returns otherwise, or raises, the registration ends.
+        quarter of the lease by default) before its time is up (with a fence: before the process is ended), and the
+        instance stands by again; a broker that is away or has forgotten the session is waited for. When somebody asks
+        for the tenure's end, the work goes on for as long as the drain lasts (`tenure.is_asked_to_end`,
+        `tenure.drain_left_ms`) unless it returns sooner; then the instance resigns and stands by again. When the work
+        returns otherwise, or raises, the registration ends.
 
         Raises:
             TenureError: The broker refused the registration for a reason that waiting does not mend.
-            ValueError: As `register`.
+            ValueError: As `register`; or the stop budget is less than 0.
             asyncio.CancelledError: The work was cancelled and waited for first.
         """
         claim = registration_request(
@@ -427,7 +428,11 @@ class ServiceClient(Questions):
         return self._session
 
     def _stop_budget_ms(self, chosen_ms: float | None) -> float:
-        return self._lease_ms / 4 if chosen_ms is None else chosen_ms
+        """How long before the end of its time work is stopped: a fence ends the process sooner than that."""
+        budget_ms = self._lease_ms / 4 if chosen_ms is None else chosen_ms
+        if not budget_ms >= 0:  # not a number, too
+            raise ValueError(f"stop_budget_ms is {budget_ms}; give how long the work takes to stop, or leave it out")
+        return budget_ms + fence_margin_ms(self._lease_ms) if self._is_fenced else budget_ms
 
 
 _clients: WeakSet[ServiceClient] = WeakSet()

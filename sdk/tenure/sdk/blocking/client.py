@@ -189,15 +189,16 @@ class ServiceClient(OpenedFacade[AsyncClient]):
         """Run `work(tenure)` in this thread while this instance is active, and return what it returns.
 
         Stands by as a candidate until the role comes. `stop_budget_ms` (a quarter of the lease by default) before its
-        time is up, `tenure.is_ending` becomes true and `tenure.wait_ending` returns: the work has to look, and to
-        return. Then the instance stands by again, and the work runs again under the next tenure. So it does when the
-        work returns sooner after somebody has asked for the tenure's end (`tenure.is_asked_to_end`). When it returns
-        otherwise, or raises, the registration ends. Work that goes on when its tenure is over is reported at CRITICAL
-        as `work.outlives_role`; with `fence="exit"` the process ends before that.
+        time is up (with a fence: before the process is ended), `tenure.is_ending` becomes true and `tenure.wait_ending`
+        returns: the work has to look, and to return. Then the instance stands by again, and the work runs again under
+        the next tenure. So it does when the work returns sooner after somebody has asked for the tenure's end
+        (`tenure.is_asked_to_end`). When it returns otherwise, or raises, the registration ends. Work that goes on when
+        its tenure is over is reported at CRITICAL as `work.outlives_role`; with `fence="exit"` the process ends before
+        that.
 
         Raises:
             TenureError: The broker refused the registration for a reason that waiting does not mend.
-            ValueError: As `register`.
+            ValueError: As `register`; or the stop budget is less than 0.
             ClientClosedError: The client was closed by another thread.
             KeyboardInterrupt: Ctrl-C, while it stood by or in the work. The registration has ended.
         """
