@@ -108,7 +108,7 @@ class SessionConnection:
         self._connection = 0
         self._registrations: dict[int, Registration] = {}
         self._departures = Departures(self)
-        self._thread = LeaseThread(self._core, self._lock, context, endpoints, self._hand_over)
+        self._thread = LeaseThread(self._core, self._lock, context, endpoints, self._hand_over, self._loop.is_closed)
         self._channel = RequestChannel(context, endpoints, self._hello)
         self._ticker: asyncio.TimerHandle | None = None
 
@@ -124,8 +124,8 @@ class SessionConnection:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the session is over."""
-        return self._core.phase is Phase.ENDED
+        """Whether the session is over, or about to be because the event loop that it belongs to was closed."""
+        return self._core.phase is Phase.ENDED or self._loop.is_closed()
 
     @property
     def connection_state(self) -> ConnectionState:
@@ -324,7 +324,7 @@ class SessionConnection:
         Raises:
             asyncio.CancelledError: All was let go, but the broker may have to find out by itself.
         """
-        was_connected = self._core.is_connected
+        says_goodbye = self._core.is_connected and not self._loop.is_closed()
         with self._lock:
             self._core.end("its client was closed")
         self._notify_changed()
@@ -334,7 +334,7 @@ class SessionConnection:
         self._on_state(ConnectionState.LOST)
         try:
             await self._departures.stop()
-            if was_connected:
+            if says_goodbye:
                 with contextlib.suppress(TenureError):
                     await self._channel.request(Goodbye(), _GOODBYE_MS)
         finally:

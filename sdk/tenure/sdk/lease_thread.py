@@ -40,13 +40,24 @@ class LeaseThread:
         context: Context,
         endpoints: tuple[str, ...],
         on_change: Callable[[list[Held], ConnectionState], None],
+        is_abandoned: Callable[[], bool],
     ) -> None:
-        """`on_change` is called from this thread: which standings changed, and how it stands with the broker now."""
+        """Prepare the thread, which calls both functions.
+
+        Args:
+            core: The session.
+            lock: Held for each look at it.
+            context: What makes sockets.
+            endpoints: Where brokers may be, tried in turn.
+            on_change: Told which standings changed, and how it stands with the broker now.
+            is_abandoned: Whether nobody can use the session any more, so that it is not to be kept.
+        """
         self._core = core
         self._lock = lock
         self._context = context
         self._turns = cycle(endpoints)
         self._on_change = on_change
+        self._is_abandoned = is_abandoned
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.sdk")
         self._socket: Socket | None = None
         self._hello: Hello | None = None
@@ -83,16 +94,22 @@ class LeaseThread:
     def _run(self) -> None:
         try:
             while not self._is_stopping and self._core.phase is not Phase.ENDED:
-                self._turn()
+                if self._is_abandoned():  # no goodbye: what it has begun in threads of its own may go on
+                    self._end("its event loop was closed before the client was")
+                else:
+                    self._turn()
         except Exception:
             self._log.critical("lease_thread.failed", exc_info=True)
-            with self._lock:
-                why = "the lease thread failed; see the log"
-                self._core.end(why, SessionExpiredError(f"{why}, and open the client again"))
+            self._end("the lease thread failed, which the log tells of")
         finally:
             if self._socket is not None:
                 self._socket.close(0)
             self._report()
+
+    def _end(self, why: str) -> None:
+        """Let nothing be active any more, and send nothing: the broker finds out when the lease is over."""
+        with self._lock:
+            self._core.end(why, SessionExpiredError(f"{why}; open the client again"))
 
     def _turn(self) -> None:
         """Do what the core asks for, take in what has come, tell the application, and wait for more."""
