@@ -186,9 +186,9 @@ def test_work_runs_in_the_calling_thread(broker: Served) -> None:
 
 
 def test_what_work_raises_is_raised(broker: Served) -> None:
-    """An error of the work, also one that ends programs, comes out where it was called, and the registration ends."""
+    """An error of the work, also one that ends programs or loops, comes out as it is, and the registration ends."""
     with client_of(broker) as client:
-        for error in (ZeroDivisionError("mine"), SystemExit(3), KeyboardInterrupt()):
+        for error in (ZeroDivisionError("mine"), StopIteration("mine"), SystemExit(3), KeyboardInterrupt()):
 
             def fail(tenure: Tenure, error: BaseException = error) -> None:
                 tenure.ensure_active()

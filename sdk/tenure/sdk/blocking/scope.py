@@ -37,13 +37,17 @@ class Body[T]:
 
     # --- in the thread ------------------------------------------------------------------------------------------------
 
-    def run(self, work: Work[T]) -> None:
-        """Do the work; what it returns or raises goes to the stand-in, but for what ends programs: that is raised."""
+    def run(self, work: Work[T]) -> Exception | None:
+        """Do the work; what it returns or raises goes to the stand-in, but for what ends programs: that is raised.
+
+        Returns what it raised.
+        """
         try:
             self._values.append(work(self.tenure))
         except Exception as error:
             self._error = error
         self.leave()
+        return self._error
 
     def leave(self) -> None:
         """Let the stand-in end: the work has."""
@@ -130,13 +134,19 @@ class Relay[T]:
 def run_as_active[T](relay: Relay[T], coroutine: Coroutine[Any, Any, list[T]], work: Work[T]) -> T:
     """Do the work in this thread whenever the coroutine has the role for it; see `ServiceClient.run_as_active`."""
     pending = relay.start(coroutine)
+    raised: Exception | None = None
     try:
         while (body := relay.next_body()) is not None:
-            body.run(work)
+            raised = body.run(work)
     except BaseException:
         relay.abandon()
         raise
-    (value,) = pending.result()
+    try:
+        (value,) = pending.result()
+    except RuntimeError as error:
+        if raised is not None and error.__cause__ is raised:  # StopIteration, which no coroutine hands on as it is
+            raise raised from None
+        raise
     return value
 
 
