@@ -9,14 +9,13 @@ from functools import partial
 
 import pytest
 
-from tenure.sdk.clocks import read_clocks
 from tenure.sdk.fence import FENCE_EXIT_CODE, Fence, fence_margin_ms
 from tenure.sdk.standing import Reading
 
 LEASE_MS = 2_000
 MARGIN_MS = 100
 NOW = Reading(50.0, 20.0)
-FAR = read_clocks().later(3_600_000)
+FAR = NOW.later(LEASE_MS)
 PATIENCE_S = 30
 HARD_STOPPED = {1, -signal.SIGSEGV}
 """How a process ends by the timer: it reads the stacks of threads that go on meanwhile, and may trip over one."""
@@ -46,8 +45,8 @@ def stop() -> FakeStop:
 
 @pytest.fixture
 def fence(stop: FakeStop) -> Fence:
-    """A session's fence."""
-    return Fence(LEASE_MS, "resource of {}".format, stop)
+    """A session's fence, for which it is `NOW`."""
+    return Fence(LEASE_MS, "resource of {}".format, stop, lambda: NOW)
 
 
 def extend(fence: Fence, until: Reading, *epochs: int) -> None:
@@ -127,7 +126,7 @@ def test_work_that_has_stopped_needs_no_fence_unless_the_tenure_goes_on(fence: F
 @pytest.mark.parametrize("works", [False, True])
 def test_whoever_notices_that_a_lease_is_over_ends_the_process(fence: Fence, stop: FakeStop, works: bool) -> None:
     """★ A process that was stopped wakes up after the end of its lease: the first thread that looks ends it."""
-    extend(fence, read_clocks(), 7)
+    extend(fence, NOW, 7)
     if works:
         fence.work_began(7)
 

@@ -53,11 +53,21 @@ class Stop(Protocol):
 class Fence:
     """One session's; a witness of its tenures."""
 
-    def __init__(self, lease_ms: int, resource_of: Callable[[int], str], stop: Stop | None = None) -> None:
-        """`resource_of` names what an epoch is of, for people."""
+    def __init__(
+        self,
+        lease_ms: int,
+        resource_of: Callable[[int], str],
+        stop: Stop | None = None,
+        clock: Callable[[], Reading] = read_clocks,
+    ) -> None:
+        """`resource_of` names what an epoch is of, for people.
+
+        It asks the clock itself when a tenure is left: what was read before may be from before the process was stopped.
+        """
         self._margin_ms = fence_margin_ms(lease_ms)
         self._resource_of = resource_of
         self._stop: Stop = stop or _hard_stop
+        self._clock = clock
         self._lock = Lock()
         self._until: dict[int, Reading] = {}
         """The tenures that it fences, by epoch."""
@@ -80,7 +90,7 @@ class Fence:
             until = self._until.get(epoch)
             if until is None:
                 return
-            if is_lost and not read_clocks().is_before(until):
+            if is_lost and not self._clock().is_before(until):
                 self._stop.end_now(
                     f"tenure: the lease of {self._resource_of(epoch)!r} (epoch {epoch}) is over and it was not left in "
                     f"time: {why}; this process ends itself\n"
