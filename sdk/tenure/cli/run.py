@@ -22,8 +22,8 @@ from tenure.cli.supervisor import CommandStartError, Deadline, LeaseTooShortErro
 from tenure.contract.errors import RoleConflictError, RoleLostError, TenureError
 from tenure.contract.limits import HOLD_LIMIT_MS_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN
 from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
-from tenure.sdk import Registration, ServiceClient, Tenure
-from tenure.sdk.active import AWAY
+from tenure.sdk import Registration, ServiceClient, Tenure, registration_request
+from tenure.sdk.active import AWAY, stand_by
 
 _FORWARDED: Final = (
     signal.SIGHUP,
@@ -200,7 +200,7 @@ class _Runner:
 
     async def _stand_by(self) -> Registration:
         plan = self._plan
-        registration = await self._client.register(
+        claim = registration_request(
             plan.service_name,
             instance_id=plan.instance_id,
             resource_id=plan.resource_id,
@@ -210,8 +210,7 @@ class _Runner:
             on_broker_loss="step-down" if plan.hold_limit_ms is None else "hold",
             hold_limit_ms=plan.hold_limit_ms,
         )
-        registration.held.is_scoped = True
-        return registration
+        return await stand_by(self._client, claim)
 
     async def _serve(self, registration: Registration) -> Outcome:
         """Wait for the role and run the program under it; returns when nothing of the program is left."""

@@ -55,7 +55,7 @@ class _Client(Protocol):
 
 
 async def stand_by(client: _Client, claim: Register) -> Registration:
-    """Register as a candidate, or ask again.
+    """Register for work that runs in a scope, or ask again; the claim says whether as a candidate.
 
     Raises:
         TenureError: As `ServiceClient.register`.
