@@ -81,6 +81,20 @@ async def test_a_resignation_promotes_the_standby_and_not_the_one_who_resigned(b
         assert tenure.ensure_active() == tenure.epoch
 
 
+async def test_stepping_down_promotes_the_standby_at_once(broker: BrokerHere) -> None:
+    """A heartbeat that is not due for two minutes goes out for it; whoever stepped down may win again."""
+    async with client_of(broker) as first, client_of(broker) as second:
+        a = await claim(first, "a")
+        b = await second.register("gw", instance_id="b", resource_id="acct")
+
+        first.step_down(a, "its work was stopped")
+
+        assert not a.is_active
+        await asyncio.wait_for(b.wait_active(), PATIENCE_S)
+        await b.resign()
+        await asyncio.wait_for(a.wait_active(), PATIENCE_S)
+
+
 async def test_a_deregistration_promotes_the_standby(broker: BrokerHere) -> None:
     """What has deregistered is gone, for everybody; doing so again does nothing."""
     async with client_of(broker) as first, client_of(broker) as second:

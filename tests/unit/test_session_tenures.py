@@ -21,6 +21,19 @@ def test_a_resignation_is_marked_before_it_is_sent() -> None:
     assert [(one.epoch, one.declined) for one in stage.sends().given_up] == [(10, True)]
 
 
+def test_a_tenure_that_is_left_without_a_request_is_told_of_at_once() -> None:
+    """Nothing but a heartbeat tells the broker: it does not wait for its turn, which with a long lease is far away."""
+    stage = Stage()
+    held = stage.active()
+    assert stage.is_silent()
+
+    stage.core.step_down(held, "its work was stopped", declined=False)
+
+    assert stage.core.next_wake_ms(stage.now) == 0
+    assert [(one.epoch, one.declined) for one in stage.sends().given_up] == [(10, False)]
+    assert stage.is_silent()
+
+
 def test_a_standby_has_nothing_to_step_down_from() -> None:
     """Stepping down without a tenure changes nothing and names no epoch."""
     stage = Stage()

@@ -405,7 +405,7 @@ class ServiceClient(Questions):
         return await run_as_active(self, claim, work, self._stop_budget_ms(stop_budget_ms))
 
     def step_down(self, registration: Registration, why: str) -> None:
-        """Leave the tenure at once, without a request: heartbeats tell the broker. Does nothing without the role."""
+        """Leave the tenure at once, without a request: a heartbeat tells the broker. Does nothing without the role."""
         self._living().step_down(registration, why, declined=False)
 
     # --- inside -------------------------------------------------------------------------------------------------------

@@ -258,11 +258,13 @@ class SessionConnection:
     def step_down(self, registration: Registration, why: str, *, declined: bool) -> int:
         """Leave the tenure at once, before anything is sent; returns its epoch, 0 if there was none.
 
-        `declined`: it does not want the vacancy it leaves either, until it registers again.
+        `declined`: it does not want the vacancy it leaves either, which a request is to tell; else a heartbeat does.
         """
         with self._lock:
             epoch = self._core.step_down(registration.held, why, declined=declined)
         self._notify_changed()
+        if not declined:
+            self._thread.wake()
         return epoch
 
     def adopt(self, registered: Registered, item: Register) -> Registration:

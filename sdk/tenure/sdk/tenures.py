@@ -127,8 +127,14 @@ class Tenures:
             del self._early[next(iter(self._early))]
 
     def step_down(self, held: Held, why: str, *, declined: bool) -> int:
-        """Leave the tenure BEFORE anything is sent about it; returns its epoch, 0 if there was none."""
-        return self._leave(held, why, declined=declined, is_lost=False)
+        """Leave the tenure BEFORE anything is sent about it; returns its epoch, 0 if there was none.
+
+        `declined`: it does not want the vacancy it leaves either, which a request is to tell; else a heartbeat does.
+        """
+        epoch = self._leave(held, why, declined=declined, is_lost=False)
+        if epoch and not declined:
+            self._beats.hurry()  # whoever is next is waiting
+        return epoch
 
     def end_registration(self, held: Held, why: str) -> int:
         """Leave the registration BEFORE anything is sent about it; returns the epoch it was in, else 0.

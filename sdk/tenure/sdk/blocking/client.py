@@ -218,7 +218,7 @@ class ServiceClient(OpenedFacade[AsyncClient]):
         return run_as_active(relay, held, work)
 
     def step_down(self, registration: Registration, why: str) -> None:
-        """Leave the tenure at once, without a request: heartbeats tell the broker. Does nothing without the role."""
+        """Leave the tenure at once, without a request: a heartbeat tells the broker. Does nothing without the role."""
         self._ask(lambda client: client.step_down(registration.asynchronous, why))
 
     # --- questions ----------------------------------------------------------------------------------------------------
