@@ -8,46 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Literal, Self
-from weakref import WeakSet
+from typing import Final
 
-import zmq
-
-from tenure.contract.errors import (
-    ClientClosedError,
-    DuplicateInstanceError,
-    RequestRefusedError,
-    TenureError,
-    refusal_from,
-)
+from tenure.contract.errors import DuplicateInstanceError, RequestRefusedError, refusal_from
 from tenure.contract.limits import LEASE_MS_DEFAULT
 from tenure.contract.messages import Register
 from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
 from tenure.sdk.active import ActiveScope, run_as_active
-from tenure.sdk.connection import Options, SessionConnection
-from tenure.sdk.connection_changes import ConnectionChanges
+from tenure.sdk.connection import Options
 from tenure.sdk.endpoints import resolve_endpoints
 from tenure.sdk.fence import FenceName, fence_margin_ms
-from tenure.sdk.heartbeats import ConnectionState
 from tenure.sdk.process import own_process
 from tenure.sdk.queries import Asks
 from tenure.sdk.questions import Questions
 from tenure.sdk.registering import OnBrokerLossName, OnConflictName, RoleName, registration_request
 from tenure.sdk.registration import Registration, Work
-from tenure.sdk.sockets import Context
+from tenure.sdk.session_owner import SessionOwner, StatusName
 
 TIMEOUT_MS_DEFAULT: Final = 10_000
 """How long a request is repeated before it fails."""
 _GHOST_RETRY_MS: Final = 50
 _GHOST_MARGIN_MS: Final = 500  # what an expiry may take beyond the lease that `retry_after_ms` counted
 
-type StatusName = ServiceStatus | Literal["starting", "healthy", "degraded", "unhealthy", "draining"]
+_candidate: Final = partial(registration_request, role=ServiceRole.ACTIVE, on_conflict=OnConflict.STANDBY)
 
 
-class ServiceClient(Questions):
+class ServiceClient(SessionOwner, Questions):
     """A session with a Tenure broker.
 
     ```python
@@ -96,137 +85,21 @@ class ServiceClient(Questions):
             raise ValueError(f"fence is {fence!r}; it is 'none' or 'exit'")
         if stall_limit_ms is not None and stall_limit_ms <= 0:
             raise ValueError(f"stall_limit_ms is {stall_limit_ms}; give a time greater than 0, or leave it out")
-        self.endpoints = resolve_endpoints(endpoints, os.environ, os.getuid())
-        """The endpoints that are tried in turn."""
-        self._lease_ms = lease_ms
-        self._timeout_ms = timeout_ms
-        self._status = ServiceStatus(status)
-        self._exit_is_proof = exit_is_proof
-        self._is_fenced = fence == "exit"
-        self._stall_limit_ms = stall_limit_ms
         place = interval_log or os.environ.get("TENURE_INTERVAL_LOG")
-        self._interval_log = Path(place) if place else None
-        self._changes = ConnectionChanges()
-        self._context: Context | None = None
-        self._session: SessionConnection | None = None
-        self._opening = asyncio.Lock()
-        self._is_closed = False
-        _clients.add(self)
 
-    # --- the session --------------------------------------------------------------------------------------------------
+        def options() -> Options:
+            return Options(
+                lease_ms=lease_ms,
+                timeout_ms=timeout_ms,
+                process=own_process() if exit_is_proof else None,
+                is_fenced=fence == "exit",
+                stall_limit_ms=stall_limit_ms,
+                interval_log=Path(place) if place else None,
+            )
 
-    async def __aenter__(self) -> Self:
-        """Open a session, as `open`."""
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Say goodbye, as `close`."""
-        await self.close()
-
-    async def open(self) -> None:
-        """Connect, open a session and wait for the first answered heartbeat. Does nothing if one is open.
-
-        Raises:
-            BrokerUnavailableError: No broker answered at any endpoint in time.
-            RequestRefusedError: The broker refused the session.
-        """
-        self._is_closed = False
-        async with self._opening:  # several scopes may find at once that the session has ended
-            if self._session is None or self._session.has_ended:
-                await self._end_session()
-                await self._begin_session()
-
-    async def _begin_session(self) -> None:
-        """Open a session in place of none; lets go of it again if that fails."""
-        self._context = zmq.Context()
-        self._session = SessionConnection(
-            self._context,
-            self.endpoints,
-            Options(
-                lease_ms=self._lease_ms,
-                timeout_ms=self._timeout_ms,
-                process=own_process() if self._exit_is_proof else None,
-                is_fenced=self._is_fenced,
-                stall_limit_ms=self._stall_limit_ms,
-                interval_log=self._interval_log,
-            ),
-            self._status,
-            self._changes.tell,
-        )
-        try:
-            await self._session.open(self._timeout_ms)
-        except BaseException:
-            await self._end_session()
-            raise
-
-    async def close(self) -> None:
-        """Stop being active for everything, tell the broker, and let go of the connection. Safe to repeat.
-
-        Call it when the work of all roles has stopped: others are promoted at once.
-        """
-        self._is_closed = True
-        try:
-            await self._end_session()
-        finally:
-            self._changes.end()
-
-    async def _end_session(self) -> None:
-        session, self._session = self._session, None
-        context, self._context = self._context, None
-        try:
-            if session is not None:
-                await session.close()
-        finally:
-            if context is not None:
-                context.term()
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it was closed, and not opened again since."""
-        return self._is_closed
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the broker is answering heartbeats at present."""
-        return self._session is not None and self._session.is_connected
-
-    @property
-    def connection_state(self) -> ConnectionState:
-        """How it stands with the broker: connected, suspended or lost; see `ConnectionState`."""
-        return ConnectionState.LOST if self._session is None else self._session.connection_state
-
-    def connection_changes(self) -> AsyncIterator[ConnectionState]:
-        """Follow how it stands with the broker: the present state, then each change once, until `close`."""
-        return self._changes.follow(self.connection_state)
-
-    @property
-    def error(self) -> TenureError | None:
-        """Why the session has ended by itself, such as `SessionExpiredError`; None while it lives."""
-        return None if self._session is None else self._session.error
-
-    async def wait_connected(self) -> None:
-        """Wait until heartbeats are being answered.
-
-        Raises:
-            TenureError: The session has ended; the error says why. `open` begins another one.
-        """
-        await self._living().wait_connected()
-
-    def set_status(self, status: StatusName) -> None:
-        """Report this status from the next heartbeat on; only healthy and degraded standbys are promoted.
-
-        Raises:
-            ValueError: It is not one of starting, healthy, degraded, unhealthy, draining.
-        """
-        reported = ServiceStatus(status)
-        if reported is ServiceStatus.LATE:
-            raise ValueError("'late' is what a broker observes; report one of the other statuses")
-        self._status = reported
-        if self._session is not None:
-            self._session.set_status(reported)
+        super().__init__(resolve_endpoints(endpoints, os.environ, os.getuid()), ServiceStatus(status), options)
+        self._lease_ms = lease_ms
+        self._is_fenced = fence == "exit"
 
     # --- registrations ------------------------------------------------------------------------------------------------
 
@@ -351,12 +224,10 @@ class ServiceClient(Questions):
             TenureError: On entering, as `register`; `RoleLostError` on leaving if the role was lost.
             ValueError: As `register`; or the stop budget is less than 0.
         """
-        claim = registration_request(
+        claim = _candidate(
             service_name,
             instance_id=instance_id,
             resource_id=resource_id,
-            role=ServiceRole.ACTIVE,
-            on_conflict=OnConflict.STANDBY,
             priority=priority,
             metadata=metadata,
             on_broker_loss=on_broker_loss,
@@ -391,12 +262,10 @@ class ServiceClient(Questions):
             ValueError: As `register`; or the stop budget is less than 0.
             asyncio.CancelledError: The work was cancelled and waited for first.
         """
-        claim = registration_request(
+        claim = _candidate(
             service_name,
             instance_id=instance_id,
             resource_id=resource_id,
-            role=ServiceRole.ACTIVE,
-            on_conflict=OnConflict.STANDBY,
             priority=priority,
             metadata=metadata,
             on_broker_loss=on_broker_loss,
@@ -410,22 +279,8 @@ class ServiceClient(Questions):
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def disown(self) -> None:
-        """Let nothing be active any more; called in the child of a fork, where the client cannot be used."""
-        if self._session is not None:
-            self._session.disown()
-            self._session = None
-            self._context = None
-
     def _asks(self) -> Asks:
         return self._living()
-
-    def _living(self) -> SessionConnection:
-        if self._session is None:
-            raise ClientClosedError(
-                "the client has no session in this process: use it in `async with`, or call `open` first"
-            )
-        return self._session
 
     def _stop_budget_ms(self, chosen_ms: float | None) -> float:
         """How long before the end of its time work is stopped: a fence ends the process sooner than that."""
@@ -433,14 +288,3 @@ class ServiceClient(Questions):
         if not budget_ms >= 0:  # not a number, too
             raise ValueError(f"stop_budget_ms is {budget_ms}; give how long the work takes to stop, or leave it out")
         return budget_ms + fence_margin_ms(self._lease_ms) if self._is_fenced else budget_ms
-
-
-_clients: WeakSet[ServiceClient] = WeakSet()
-
-
-def _disown_all() -> None:
-    for client in _clients:
-        client.disown()
-
-
-os.register_at_fork(after_in_child=_disown_all)

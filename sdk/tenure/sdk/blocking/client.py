@@ -18,10 +18,10 @@ from tenure.sdk.blocking.portal import Portal, each, within
 from tenure.sdk.blocking.registration import Registration
 from tenure.sdk.blocking.scope import ActiveScope, Relay, Work, run_as_active
 from tenure.sdk.client import ServiceClient as AsyncClient
-from tenure.sdk.client import StatusName
 from tenure.sdk.heartbeats import ConnectionState
 from tenure.sdk.registering import OnBrokerLossName
 from tenure.sdk.registration import Registration as AsyncRegistration
+from tenure.sdk.session_owner import StatusName
 
 
 def _each(
