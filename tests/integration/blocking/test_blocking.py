@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -18,7 +17,7 @@ from tenure.sdk import (
     registration_request,
 )
 from tenure.sdk.blocking import Registration, Tenure
-from tests.integration.blocking_rig import (
+from tests.integration.blocking.rig import (
     PATIENCE_MS,
     PATIENCE_S,
     Logs,
@@ -27,33 +26,9 @@ from tests.integration.blocking_rig import (
     client_of,
     critical,
     in_thread,
-    logged,
-    no_thread_left,
     until,
 )
 from tests.integration.served import Served, served
-
-
-@pytest.fixture(scope="module")
-def shared_broker() -> Iterator[Served]:
-    """One broker for all tests, which keep apart by the names of their resources."""
-    with served() as broker:
-        yield broker
-
-
-@pytest.fixture
-def broker(shared_broker: Served) -> Iterator[Served]:
-    """The broker; a test that leaves a thread behind fails."""
-    with no_thread_left():
-        yield shared_broker
-
-
-@pytest.fixture
-def logs() -> Iterator[Logs]:
-    """What is logged from here on."""
-    with logged() as entries:
-        yield entries
-
 
 # --- roles by hand ----------------------------------------------------------------------------------------------------
 

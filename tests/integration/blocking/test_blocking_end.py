@@ -23,7 +23,7 @@ from tenure.sdk import (
     ServiceStatus,
 )
 from tenure.sdk.blocking import EventListener, ServiceClient, Tenure
-from tests.integration.blocking_rig import (
+from tests.integration.blocking.rig import (
     PATIENCE_MS,
     PATIENCE_S,
     Logs,
@@ -31,33 +31,9 @@ from tests.integration.blocking_rig import (
     client_of,
     critical,
     in_thread,
-    logged,
-    no_thread_left,
     until,
 )
 from tests.integration.served import Served, served
-
-
-@pytest.fixture(scope="module")
-def shared_broker() -> Iterator[Served]:
-    """One broker for all tests, which keep apart by the names of their resources."""
-    with served() as broker:
-        yield broker
-
-
-@pytest.fixture
-def broker(shared_broker: Served) -> Iterator[Served]:
-    """The broker; a test that leaves a thread behind fails."""
-    with no_thread_left():
-        yield shared_broker
-
-
-@pytest.fixture
-def logs() -> Iterator[Logs]:
-    """What is logged from here on."""
-    with logged() as entries:
-        yield entries
-
 
 # --- interruptions ----------------------------------------------------------------------------------------------------
 
