@@ -19,7 +19,6 @@ from tests.chaos.ledger import now_ns
 ROOT: Final = Path(__file__).parents[2]
 PATIENCE_S: Final = 60.0
 """How long is waited for what has to come; only a failure takes as long."""
-_LOOK_AGAIN_S: Final = 0.002
 _LOG_TAIL_BYTES: Final = 3_000
 
 
@@ -105,9 +104,8 @@ class Child:
         self._counts[f"{self.name.rstrip('0123456789')} stops"] += 1
         self.is_stopped = True
         self.process.send_signal(signal.SIGSTOP)
-        async with asyncio.timeout(PATIENCE_S):
-            while _state(self.pid) != "T":  # noqa: ASYNC110 (the kernel tells nobody)
-                await asyncio.sleep(_LOOK_AGAIN_S)
+        # Or until it has ended, which the next look at it finds: this leaves its exit code to be taken.
+        await asyncio.to_thread(os.waitid, os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         return now_ns()
 
     def go_on(self) -> int:
@@ -156,8 +154,3 @@ class Broker(Child):
         arguments = ("serve", "--data", str(self.data), "--no-admin", "--bind", self.ipc, "--bind", self.tcp)
         await self.start("tenure.cli", *arguments, "--events-bind", self._events)
         self.tcp = (await self.hear("takes requests")).split()[-1]
-
-
-def _state(pid: int) -> str:
-    """How the kernel has a process: `T` is stopped."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

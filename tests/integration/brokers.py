@@ -16,6 +16,7 @@ from tenure.broker.clock import LeaseClock
 from tenure.broker.config import Config, Limits
 from tenure.broker.server import Broker
 from tenure.domain.store import Store
+from tenure.sdk import Registration
 from tenure.storage.memory import MemoryStore
 
 PATIENCE_S: Final = 30.0
@@ -96,8 +97,21 @@ async def broker_here(
         await here.store.close()
 
 
+async def until_changed(registration: Registration, condition: Callable[[], bool], what: str) -> None:
+    """Wait for changes of a registration until a condition holds that one of them brings about."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                await registration.wait_changed()
+    except TimeoutError:
+        raise AssertionError(f"waited {PATIENCE_S} s in vain: {what}") from None
+
+
 async def until(condition: Callable[[], bool], what: str) -> None:
-    """Let the event loop go on until a condition holds that something else brings about."""
+    """Let the event loop go on until a condition holds that something else brings about, and tells nobody of.
+
+    Where there is an event, a change or an answer, that is to be waited for instead.
+    """
     try:
         async with asyncio.timeout(PATIENCE_S):
             while not condition():  # noqa: ASYNC110 (there is no event: what changes are plain values)

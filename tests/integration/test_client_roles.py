@@ -24,7 +24,7 @@ from tenure.sdk import (
 )
 from tenure.sdk.reader import Reader
 from tenure.storage.memory import MemoryStore
-from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, SHORT_LEASE_MS, BrokerHere, until
+from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, SHORT_LEASE_MS, BrokerHere, until, until_changed
 
 
 def client_of(broker: BrokerHere, lease_ms: int = LONG_LEASE_MS, timeout_ms: float = 10_000) -> ServiceClient:
@@ -320,7 +320,7 @@ async def test_registering_what_is_being_left_makes_a_new_registration(broker: B
         epoch = old.epoch
         store.hold_commits()
         leaving = asyncio.create_task(old.deregister())
-        await until(lambda: old.is_ended, "it is left")
+        await until_changed(old, lambda: old.is_ended, "it is left")
         asking = asyncio.create_task(claim(client, "a"))
         await asyncio.sleep(0)
         assert not asking.done()
@@ -345,7 +345,7 @@ async def test_leaving_what_is_being_registered_again_never_revives_it(broker: B
         asking = asyncio.create_task(claim(client, "a", on_conflict="standby"))
         await until(lambda: broker.count("revision") > broker.count("committed_revision"), "the repeat was decided")
         leaving = asyncio.create_task(old.deregister())
-        await until(lambda: old.is_ended, "it is left")
+        await until_changed(old, lambda: old.is_ended, "it is left")
         store.release_commits()
         await leaving
 

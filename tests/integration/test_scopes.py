@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from tenure.sdk import ClientClosedError, InvalidRequestError, LimitExceededError, RoleLostError, ServiceClient, Tenure
 from tenure.storage.memory import MemoryStore
-from tests.integration.brokers import LONG_LEASE_MS, BrokerHere, until
+from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, BrokerHere, until
 
 
 async def test_a_block_that_outlives_its_role_is_reported(broker: BrokerHere) -> None:
@@ -35,16 +35,21 @@ async def test_a_block_that_outlives_its_role_is_reported(broker: BrokerHere) ->
 async def test_every_scope_of_a_client_outlives_a_forgotten_session(broker: BrokerHere) -> None:
     """A broker that knows nothing any more ends the session; each scope is active again in a new one."""
     active: dict[str, list[Tenure]] = {name: [] for name in ("m0", "m1", "m2")}
+    entered = asyncio.Queue[None]()
 
     async def work(tenure: Tenure) -> None:
         active[tenure.resource_id].append(tenure)
+        entered.put_nowait(None)
         await asyncio.Event().wait()
 
     async with ServiceClient(broker.ipc, lease_ms=1_000) as client, asyncio.TaskGroup() as scopes:
         tasks = [scopes.create_task(client.run_as_active(name, work)) for name in active]
-        await until(lambda: all(active.values()), "each scope is active")
-        await broker.restart(MemoryStore())
-        await until(lambda: all(len(tenures) > 1 for tenures in active.values()), "each scope is active again")
+        async with asyncio.timeout(PATIENCE_S):
+            while not all(active.values()):
+                await entered.get()
+            await broker.restart(MemoryStore())
+            while not all(len(tenures) > 1 for tenures in active.values()):
+                await entered.get()
         assert not any(tenures[0].is_active for tenures in active.values())
         assert all(tenures[-1].is_active for tenures in active.values())
         for task in tasks:

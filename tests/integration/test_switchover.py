@@ -24,7 +24,7 @@ from tenure.sdk import (
 )
 from tenure.sdk.reader import Reader
 from tenure.sdk.switchover import cancel_switchover, switchover
-from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, BrokerHere, until
+from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, BrokerHere, until_changed
 
 DRAIN_MS = 600_000
 """A drain that no test waits for."""
@@ -113,11 +113,12 @@ async def test_what_cannot_be_moved_is_refused_and_nobody_is_asked(broker: Broke
 async def test_work_drains_before_the_role_moves(broker: BrokerHere) -> None:
     """★ The work is told, goes on as the active one, returns when it is done, and its instance stands by again."""
     async with client_of(broker) as first, client_of(broker) as second:
-        asked, may_finish = asyncio.Event(), asyncio.Event()
+        began, asked, may_finish = asyncio.Event(), asyncio.Event(), asyncio.Event()
         tenures: list[Tenure] = []
 
         async def work(tenure: Tenure) -> str:
             tenures.append(tenure)
+            began.set()
             if len(tenures) > 1:
                 return "done for good"
             await tenure.wait_asked_to_end()
@@ -129,7 +130,7 @@ async def test_work_drains_before_the_role_moves(broker: BrokerHere) -> None:
             return "drained"
 
         running = asyncio.create_task(first.run_as_active("gw", work, instance_id="a", resource_id="acct"))
-        await until(lambda: bool(tenures), "the work runs")
+        await asyncio.wait_for(began.wait(), PATIENCE_S)
         assert (tenures[0].is_asked_to_end, tenures[0].drain_left_ms) == (False, None)
         b = await claim(second, "b")
         moving = asyncio.create_task(second.switchover("acct", drain_ms=DRAIN_MS))
@@ -148,11 +149,12 @@ async def test_work_drains_before_the_role_moves(broker: BrokerHere) -> None:
 async def test_work_that_stopped_for_what_was_called_off_runs_again(broker: BrokerHere) -> None:
     """★ It saw the ask and returned, and the ask was withdrawn in between: that does not end the worker for good."""
     async with client_of(broker, 5_000) as first, client_of(broker) as second:
-        asked, may_finish = asyncio.Event(), asyncio.Event()
+        began, asked, may_finish = asyncio.Event(), asyncio.Event(), asyncio.Event()
         tenures: list[Tenure] = []
 
         async def work(tenure: Tenure) -> str:
             tenures.append(tenure)
+            began.set()
             if len(tenures) > 1:
                 return "done for good"
             await tenure.wait_asked_to_end()
@@ -161,14 +163,15 @@ async def test_work_that_stopped_for_what_was_called_off_runs_again(broker: Brok
             return "stopped for the switchover"
 
         running = asyncio.create_task(first.run_as_active("gw", work, instance_id="a", resource_id="acct", priority=1))
-        await until(lambda: bool(tenures), "the work runs")
+        await asyncio.wait_for(began.wait(), PATIENCE_S)
         await claim(second, "b")
         moving = asyncio.create_task(second.switchover("acct", drain_ms=DRAIN_MS))
         await asyncio.wait_for(asked.wait(), PATIENCE_S)
         await second.cancel_switchover("acct")
         with pytest.raises(SwitchoverFailedError):
             await asyncio.wait_for(moving, PATIENCE_S)
-        await until(lambda: not tenures[0].is_asked_to_end, "the holder has heard that")
+        held = tenures[0].registration
+        await until_changed(held, lambda: not tenures[0].is_asked_to_end, "the holder has heard that")
         may_finish.set()
 
         assert await asyncio.wait_for(running, PATIENCE_S) == "done for good"
@@ -269,7 +272,7 @@ async def test_a_switchover_that_is_called_off_is_forgotten(broker: BrokerHere) 
         with pytest.raises(SwitchoverFailedError, match="called off") as failed:
             await asyncio.wait_for(moving, PATIENCE_S)
         assert (failed.value.instance_id, failed.value.epoch) == ("a", tenure.epoch)
-        await until(lambda: not tenure.is_asked_to_end, "it hears of it")
+        await until_changed(a, lambda: not tenure.is_asked_to_end, "it hears of it")
         assert tenure.is_active
 
 
@@ -287,7 +290,7 @@ async def test_a_broker_that_starts_again_has_forgotten_it(broker: BrokerHere) -
 
         with pytest.raises(SwitchoverFailedError, match="started again"):
             await asyncio.wait_for(moving, PATIENCE_S)
-        await until(lambda: not tenure.is_asked_to_end, "it hears of it")
+        await until_changed(a, lambda: not tenure.is_asked_to_end, "it hears of it")
         assert tenure.is_active
 
 
