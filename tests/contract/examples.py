@@ -212,7 +212,13 @@ MOVE_SHORT: Final = Move(
 RESOURCE_VACANT: Final = ResourceView(resource_id="account-43", last_epoch=0, active=None, standbys=(), standby_count=0)
 
 REGISTERED_FULL: Final = Registered(
-    registration_id=42, resource_id="account-42", role=ServiceRole.ACTIVE, epoch=42, revision=42, hold_limit_ms=30_000
+    registration_id=42,
+    resource_id="account-42",
+    role=ServiceRole.ACTIVE,
+    epoch=42,
+    revision=42,
+    hold_limit_ms=30_000,
+    previous_epoch=40,
 )
 REGISTERED_SHORT: Final = Registered(
     registration_id=42, resource_id="account-42", role=ServiceRole.STANDBY, revision=42

@@ -150,7 +150,15 @@ class Stage:
         self.welcome()
         self.answer(self.sends())
 
-    def adopts(self, number: int, role: ServiceRole, epoch: int = 0, revision: int = 0, hold_limit_ms: int = 0) -> Held:
+    def adopts(
+        self,
+        number: int,
+        role: ServiceRole,
+        epoch: int = 0,
+        revision: int = 0,
+        hold_limit_ms: int = 0,
+        previous_epoch: int = 1,
+    ) -> Held:
         """The answer to a registration comes on the request channel."""
         registered = Registered(
             registration_id=number,
@@ -159,6 +167,7 @@ class Stage:
             epoch=epoch,
             revision=revision or epoch or number,
             hold_limit_ms=hold_limit_ms,
+            previous_epoch=previous_epoch if epoch else 0,
         )
         return self.core.adopt(registered, self.now)
 

@@ -88,6 +88,21 @@ def test_a_vacancy_is_a_move_that_is_not_complete() -> None:
     assert (move.new_instance_id, move.promoted_ms - move.ended_ms) == ("b", 50)
 
 
+def test_a_claim_that_takes_a_role_over_is_told_so() -> None:
+    """Its holder is to tell when it entered; a first tenure follows on nothing, and a standby has none."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    first = a.claim("r")
+    standby = a.stand_by("other")
+    a.resign(first)
+
+    second = b.claim("r")
+
+    assert (first.previous_epoch, standby.previous_epoch) == (0, 0)
+    assert (second.previous_epoch, scene.moves("r")[-1].new_epoch) == (first.epoch, second.epoch)
+    assert b.claim("r").previous_epoch == first.epoch
+
+
 def test_a_switchover_says_when_it_was_asked_for() -> None:
     """The time from asking to the acknowledgement is the drain."""
     scene = Scene()

@@ -36,6 +36,31 @@ def test_a_tenure_that_was_entered_is_told_at_once_until_that_is_answered() -> N
     assert stage.sends().entered == ()
 
 
+def test_a_first_tenure_is_no_news_to_the_broker() -> None:
+    """★ It follows on nobody, so that there is no gap to tell of: a client that claims much sends no more heartbeats."""
+    stage = Stage()
+    stage.open()
+
+    held = stage.adopts(10, ACTIVE, epoch=10, previous_epoch=0)
+
+    assert stage.holds(held)
+    assert stage.core.next_wake_ms(stage.now) == INTERVAL_MS
+    stage.wait(INTERVAL_MS)
+    assert stage.sends().entered == ()
+
+
+def test_a_promotion_that_overtook_the_answer_is_told_too() -> None:
+    """The statement came first, on the other channel: it took the role over, whatever the answer says."""
+    stage = Stage()
+    stage.open()
+    stage.state(10, ACTIVE, 12, epoch=12)
+
+    held = stage.adopts(10, STANDBY)
+
+    assert stage.holds(held)
+    assert [one.epoch for one in stage.sends().entered] == [12]
+
+
 def test_an_answer_acknowledges_only_what_its_heartbeat_told() -> None:
     """★ A second tenure is entered while the heartbeat that told of the first is under way: it is told next."""
     stage = Stage()

@@ -29,6 +29,7 @@ from tenure.contract.views import Holder
 from tenure.contract.vocabulary import ChangeReason, OnConflict, ServiceRole
 from tenure.domain.draft import Draft, statement_of
 from tenure.domain.limits import RegistryLimits
+from tenure.domain.moves import previous_epoch
 from tenure.domain.records import Registration
 from tenure.domain.state import Presence, Resource
 from tenure.domain.switchovers import leave_tenure
@@ -53,13 +54,21 @@ def register(draft: Draft, presence: Presence, request: Register, limits: Regist
         _ask_again(draft, presence, request, draft.state.registrations[number])
     draft.fill(resource_id)
     registration = draft.state.registrations[number]
+    if not registration.epoch:
+        return Registered(
+            registration_id=number,
+            resource_id=resource_id,
+            role=registration.role,
+            revision=registration.role_revision,
+        )
     return Registered(
         registration_id=number,
         resource_id=resource_id,
         role=registration.role,
         epoch=registration.epoch,
         revision=registration.role_revision,
-        hold_limit_ms=registration.hold_limit_ms if registration.epoch else 0,
+        hold_limit_ms=registration.hold_limit_ms,
+        previous_epoch=previous_epoch(draft.state.resources[resource_id], registration.epoch),
     )
 
 

@@ -309,6 +309,8 @@ class Registered(Message, frozen=True, kw_only=True, omit_defaults=True, tag="re
     """The revision of this statement about its role."""
     hold_limit_ms: int = 0
     """With a tenure: how long it lasts in silence, if longer than the lease."""
+    previous_epoch: int = 0
+    """With a tenure that took a role over: the tenure before it."""
 
 
 class RegisterResult(Struct, frozen=True, kw_only=True, omit_defaults=True):

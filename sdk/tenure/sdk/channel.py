@@ -33,8 +33,8 @@ class RequestChannel:
         self._socket: Socket | None = None
         self._fd = -1
         self._timer: asyncio.TimerHandle | None = None
-        self._looks_again = False
-        """Whether to look for answers once more is planned already."""
+        self._looks_soon = False
+        """Whether to send what is due, and to look for answers, is planned already."""
 
     @property
     def welcome(self) -> Welcome | None:
@@ -57,7 +57,7 @@ class RequestChannel:
             if self._timer is None:
                 self._tick()
             else:
-                self._send()
+                self._look_soon()
             return await future
         finally:
             del self._futures[request_id]
@@ -98,15 +98,21 @@ class RequestChannel:
         for request_id, body in due:
             if not try_send(socket, request_id, body):
                 self._core.unsent(request_id)
-        if due and not self._looks_again:  # sending consumes the descriptor's edge
-            self._looks_again = True
-            self._loop.call_soon(self._look_again)
+        if due:  # sending consumes the descriptor's edge
+            self._look_soon()
 
-    def _look_again(self) -> None:
-        """Once for all that was sent in one go."""
-        self._looks_again = False
+    def _look_soon(self) -> None:
+        """Send and receive once for all that is asked for in one turn of the loop: each send alone wakes a thread."""
+        if not self._looks_soon:
+            self._looks_soon = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._looks_soon = False
         if self._socket is not None and is_readable(self._socket):
             self._exchange()
+        else:
+            self._send()
 
     def _deliver(self) -> None:
         outcomes, self._core.outcomes = self._core.outcomes, []

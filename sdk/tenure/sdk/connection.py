@@ -277,7 +277,7 @@ class SessionConnection:
             if not held.standing.is_ended:
                 self._registrations[held.registration_id] = registration
         self._notify_changed()
-        if held.entered:
+        if held.entered and held.follows:
             self._thread.wake()  # the broker is to hear of it soon
         return registration
 

@@ -37,6 +37,7 @@ class Held:
         "ask",
         "asked_epoch",
         "entered",
+        "follows",
         "hold_limit_ms",
         "is_scoped",
         "left_epoch",
@@ -49,6 +50,8 @@ class Held:
         self.standing = Standing(ServiceRole.STANDBY, 0, NEVER, 0, "it stands by")
         self.entered = False
         """Whether the tenure of `standing` has been valid at some time."""
+        self.follows = False
+        """Whether its newest tenure took a role over, so that the broker wants to know when it was entered."""
         self.left_epoch = 0
         """The newest tenure left: neither it nor one before it is entered again."""
         self.hold_limit_ms = 0
@@ -98,6 +101,7 @@ class Tenures:
         held = self.registrations.get(registered.registration_id)
         if held is None:
             held = self.registrations[registered.registration_id] = Held(registered.registration_id)
+        held.follows = registered.previous_epoch > 0
         self._apply_to(
             held,
             RoleStatement(
@@ -111,6 +115,7 @@ class Tenures:
         )
         early = self._early.pop(registered.registration_id, None)
         if early is not None:
+            held.follows = True
             self._apply_to(held, early, now)
         return held
 
@@ -118,6 +123,7 @@ class Tenures:
         """Take in a statement about a role, unless it is not newer than what was applied."""
         held = self.registrations.get(statement.registration_id)
         if held is not None:
+            held.follows = True
             self._apply_to(held, statement, now)
             return
         known = self._early.get(statement.registration_id)
@@ -253,9 +259,10 @@ class Tenures:
             held.standing = Standing(ServiceRole.ACTIVE, standing.epoch, until, standing.revision, "")
             if not held.entered:
                 held.entered = True
-                self._entered[standing.epoch] = (now.raw_ms, 0)
                 self.changed.append(held)
-                self._beats.hurry()  # the broker wants to know how long nobody was active
+                if held.follows:
+                    self._entered[standing.epoch] = (now.raw_ms, 0)
+                    self._beats.hurry()  # the broker wants to know how long nobody was active
 
     def _list_entered(self, sequence: int, now: Reading) -> tuple[Entered, ...]:
         """The tenures entered since the last heartbeat that was answered; each is told of until one that told is."""
