@@ -37,7 +37,7 @@ def test_a_tenure_that_was_entered_is_told_at_once_until_that_is_answered() -> N
 
 
 def test_a_first_tenure_is_no_news_to_the_broker() -> None:
-    """★ It follows on nobody, so that there is no gap to tell of: a client that claims much sends no more heartbeats."""
+    """★ It follows on nobody, so that there is no gap to tell of: who claims much sends no more heartbeats."""
     stage = Stage()
     stage.open()
 
