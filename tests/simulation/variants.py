@@ -96,7 +96,7 @@ class EnteredAgain(SessionCore):
     def _take_in(self, ack: HeartbeatAck, now: Reading) -> None:
         for held in self.registrations.values():
             if held.left_epoch in ack.confirmed and not held.standing.is_ended:
-                again = held.standing._replace(role=ServiceRole.ACTIVE, epoch=held.left_epoch)
+                again = structs.replace(held.standing, role=ServiceRole.ACTIVE, epoch=held.left_epoch)
                 self._set(held, again, is_lost=False)
         super()._take_in(ack, now)
 
@@ -117,7 +117,7 @@ class IgnoresRevisions(SessionCore):
 
     def _apply_to(self, held: Held, statement: RoleStatement, now: Reading) -> None:
         if not held.standing.is_ended:
-            held.standing = held.standing._replace(revision=0)
+            held.standing = structs.replace(held.standing, revision=0)
         super()._apply_to(held, statement, now)
 
 

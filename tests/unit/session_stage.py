@@ -6,6 +6,8 @@ decides anything.
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from tenure.contract.errors import ErrorCode, ErrorInfo
 from tenure.contract.limits import CLOCK_DRIFT_PPM, PROTOCOL_VERSION, heartbeat_interval_ms
 from tenure.contract.messages import (
@@ -65,11 +67,11 @@ class Stage:
 
     def suspend(self, ms: float) -> None:
         """Let time pass on the clock alone that goes on while the machine is suspended."""
-        self.now = self.now._replace(boottime_ms=self.now.boottime_ms + ms)
+        self.now = structs.replace(self.now, boottime_ms=self.now.boottime_ms + ms)
 
     def slew(self, ms: float) -> None:
         """Let the raw clock run ahead of the one that time synchronisation may slow down."""
-        self.now = self.now._replace(raw_ms=self.now.raw_ms + ms)
+        self.now = structs.replace(self.now, raw_ms=self.now.raw_ms + ms)
 
     # --- what the session does ----------------------------------------------------------------------------------------
 

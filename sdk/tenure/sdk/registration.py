@@ -11,6 +11,8 @@ import contextlib
 from collections.abc import Awaitable, Callable, Generator
 from typing import Protocol
 
+from msgspec import structs
+
 from tenure.contract.errors import RoleLostError, TenureError
 from tenure.contract.vocabulary import ServiceRole
 from tenure.sdk.clocks import read_clocks
@@ -174,8 +176,8 @@ class Registration:
 
     def disown(self) -> None:
         """Let nothing be active any more; called in the child of a fork."""
-        self._held.standing = self._held.standing._replace(
-            valid_until=NEVER, why="this process is a fork", is_ended=True
+        self._held.standing = structs.replace(
+            self._held.standing, valid_until=NEVER, why="this process is a fork", is_ended=True
         )
 
 

@@ -6,12 +6,12 @@ suspended, the raw monotonic clock cannot be slewed. Times are milliseconds of t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from tenure.contract.vocabulary import ServiceRole
 
 
-class Reading(NamedTuple):
+class Reading(Struct, frozen=True, gc=False):
     """Both lease clocks, read at one moment."""
 
     boottime_ms: float
@@ -34,7 +34,7 @@ class Reading(NamedTuple):
         return min(deadline.boottime_ms - self.boottime_ms, deadline.raw_ms - self.raw_ms)
 
 
-class Ask(NamedTuple):
+class Ask(Struct, frozen=True, gc=False):
     """That somebody has asked for a tenure to end."""
 
     epoch: int
@@ -49,7 +49,7 @@ FOREVER = Reading(float("inf"), float("inf"))
 """A deadline that never comes."""
 
 
-class Standing(NamedTuple):
+class Standing(Struct, frozen=True, gc=False):
     """A registration's role as far as the client may rely on it."""
 
     role: ServiceRole

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
 
+from msgspec import structs
+
 from tenure.contract.limits import GIVEN_UP_MAX
 from tenure.contract.messages import Entered, GivenUp, HeartbeatAck, Registered, RoleStatement, StepDown
 from tenure.contract.vocabulary import ServiceRole
@@ -96,7 +98,7 @@ class Tenures:
         self._let_pass(now)
         if self._has_closed:  # it said goodbye, or was ended, while the answer was on its way
             late = Held(registered.registration_id)
-            self._set(late, late.standing._replace(why="its session has ended", is_ended=True), is_lost=False)
+            self._set(late, structs.replace(late.standing, why="its session has ended", is_ended=True), is_lost=False)
             return late
         held = self.registrations.get(registered.registration_id)
         if held is None:
@@ -217,7 +219,7 @@ class Tenures:
             if self._answered_revision < statement.epoch or statement.epoch in self._confirmed:
                 self._extend((held,), now)
         else:  # the tenure it is in, which only heartbeats extend, or one that was left, which is not entered again
-            held.standing = standing._replace(revision=statement.revision)
+            held.standing = structs.replace(standing, revision=statement.revision)
 
     # --- how tenures begin, last and end ------------------------------------------------------------------------------
 
@@ -241,12 +243,14 @@ class Tenures:
             return
         by_limit: dict[int, list[Held]] = {}
         for held in tenures:
-            by_limit.setdefault(max(self._beats.lease_ms, held.hold_limit_ms), []).append(held)
-        for limit_ms, alike in by_limit.items():
+            by_limit.setdefault(held.hold_limit_ms, []).append(held)
+        for hold_limit_ms, alike in by_limit.items():
+            limit_ms = max(self._beats.lease_ms, hold_limit_ms)
             until = self._beats.valid_until(limit_ms)
             if now.is_before(until):
-                may_begin = now.until_ms(until) > self._entry_margin_ms
-                self._let_last([held for held in alike if may_begin or held.entered], until, now)
+                if now.until_ms(until) <= self._entry_margin_ms:
+                    alike = [held for held in alike if held.entered]  # noqa: PLW2901 (none may begin so late)
+                self._let_last(alike, until, now)
 
     def _let_last(self, tenures: Sequence[Held], until: Reading, now: Reading) -> None:
         """All at once: a session may hold thousands, and the application waits while each answer goes through them."""
@@ -278,13 +282,13 @@ class Tenures:
             return 0
         held.left_epoch = max(held.left_epoch, epoch)
         self.given_up[epoch] = GivenUp(epoch=epoch, declined=declined)
-        left = held.standing._replace(role=ServiceRole.STANDBY, epoch=0, valid_until=NEVER, why=why)
+        left = structs.replace(held.standing, role=ServiceRole.STANDBY, epoch=0, valid_until=NEVER, why=why)
         self._set(held, left, is_lost=is_lost)
         return epoch
 
     def _end_registration(self, held: Held, why: str, *, is_lost: bool) -> int:
         epoch = self._leave(held, why, declined=True, is_lost=is_lost)
-        self._set(held, held.standing._replace(why=why, is_ended=True), is_lost=is_lost)
+        self._set(held, structs.replace(held.standing, why=why, is_ended=True), is_lost=is_lost)
         return epoch
 
     def _set(self, held: Held, standing: Standing, *, is_lost: bool) -> None:
