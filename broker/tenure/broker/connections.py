@@ -9,14 +9,15 @@ duplicate cannot act.
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from tenure.broker.peers import Peer
 from tenure.contract.messages import Hello
 from tenure.contract.vocabulary import Channel
 
 
-class Route(NamedTuple):
+class Route(Struct, frozen=True, gc=False):
     """Where an answer goes: which of the broker's ROUTER sockets, and the peer's routing id there."""
 
     socket: int

@@ -7,12 +7,14 @@ strictly: anything else than that form counts as no word at all.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 _PEER_ADDRESS: Final = re.compile(r"localhost:(\d{1,10}):(\d{1,10}):(\d{1,10})", re.ASCII)
 
 
-class Peer(NamedTuple):
+class Peer(Struct, frozen=True, gc=False):
     """A peer as the transport vouches for it."""
 
     uid: int | None = None

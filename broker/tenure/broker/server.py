@@ -240,16 +240,16 @@ class Broker:
         The clock is read after all of them came: a heartbeat renews a lease from after it was sent, never from before.
         """
         core, now = self._core, self._clock.instant()
-        for route, frames, peer in messages:
+        for received in messages:
             try:
-                request = core.receive(route, frames, peer, now)
+                request = core.receive(received.route, received.frames, received.peer, now)
             except Exception:
                 self._stop_deciding()
                 return False
             if isinstance(request, Hello):
-                self._watch_process(request, core.connections.get(route))
+                self._watch_process(request, core.connections.get(received.route))
             elif isinstance(request, (Switchover, CancelSwitchover, ExpireSession)):
-                log_intervention(self._log, request, peer.identity)
+                log_intervention(self._log, request, received.peer.identity)
         return True
 
     def _settle(self) -> None:

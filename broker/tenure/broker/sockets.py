@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import NamedTuple
 
 import zmq
+from msgspec import Struct
 
 from tenure.broker.admission import BACKLOG, Admission
 from tenure.broker.connections import Connections, Route
@@ -33,7 +33,7 @@ _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _POLLIN = int(zmq.POLLIN)
 
 
-class Received(NamedTuple):
+class Received(Struct, frozen=True, gc=False):
     """One message: where from, the frames after the routing id, and whom the kernel vouches for."""
 
     route: Route

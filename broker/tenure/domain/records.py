@@ -6,15 +6,13 @@ of several has the effect of all. The registry itself changes only by absorbing 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from msgspec import Struct, field
 
 from tenure.contract.events import AnyEvent
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 
 
-class Instant(NamedTuple):
+class Instant(Struct, frozen=True, gc=False):
     """The time of a decision."""
 
     now_ms: float

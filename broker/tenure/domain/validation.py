@@ -132,19 +132,8 @@ def check_register(request: Register, lease_ms: int) -> None:
     _number("priority", request.priority, PRIORITY_MIN, PRIORITY_MAX)
     if request.hold_limit_ms != 0:
         _number("hold_limit_ms", request.hold_limit_ms, lease_ms + 1, HOLD_LIMIT_MS_MAX)
-    if len(request.metadata) > METADATA_ENTRIES_MAX:
-        raise LimitExceededError(
-            f"metadata has {len(request.metadata)} entries; at most {METADATA_ENTRIES_MAX} are kept",
-            limit=METADATA_ENTRIES_MAX,
-        )
-    for key, value in request.metadata.items():
-        check_name("a metadata key", key)
-        _text(f"metadata {key!r}", value, 0, METADATA_VALUE_BYTES_MAX)
-    size = sum(_size(key) + _size(value) for key, value in request.metadata.items())
-    if size > METADATA_BYTES_MAX:
-        raise LimitExceededError(
-            f"metadata has {size} bytes in all; at most {METADATA_BYTES_MAX} are kept", limit=METADATA_BYTES_MAX
-        )
+    if request.metadata:
+        _check_metadata(request.metadata)
 
 
 def check_batch(request: RegisterMany) -> None:
@@ -183,6 +172,22 @@ def check_name(field: str, value: str) -> None:
     _text(field, value, 1, NAME_BYTES_MAX)
     if value != value.strip():
         raise InvalidRequestError(f"{field} {_shortened(value)} begins or ends with a space")
+
+
+def _check_metadata(metadata: dict[str, str]) -> None:
+    if len(metadata) > METADATA_ENTRIES_MAX:
+        raise LimitExceededError(
+            f"metadata has {len(metadata)} entries; at most {METADATA_ENTRIES_MAX} are kept",
+            limit=METADATA_ENTRIES_MAX,
+        )
+    for key, value in metadata.items():
+        check_name("a metadata key", key)
+        _text(f"metadata {key!r}", value, 0, METADATA_VALUE_BYTES_MAX)
+    size = sum(_size(key) + _size(value) for key, value in metadata.items())
+    if size > METADATA_BYTES_MAX:
+        raise LimitExceededError(
+            f"metadata has {size} bytes in all; at most {METADATA_BYTES_MAX} are kept", limit=METADATA_BYTES_MAX
+        )
 
 
 def _text(field: str, value: str, bytes_min: int, bytes_max: int) -> None:
