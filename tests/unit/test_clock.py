@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenure.broker.clock import LeaseClock, boot_clock, raw_clock
+from tenure.domain.records import Instant
 
 MS = 1_000_000
 UNIX_NS = 1_800_000_000_123_456_789
@@ -87,7 +88,7 @@ def test_instant_carries_wall_time(clocks: FakeClocks) -> None:
     """A decision's time is the lease clock's, with unix milliseconds for people."""
     clocks.boot_ns += 7 * MS
     clocks.raw_ns += 7 * MS
-    assert clocks.lease_clock.instant() == (7.0, UNIX_NS // MS)
+    assert clocks.lease_clock.instant() == Instant(7.0, UNIX_NS // MS)
 
 
 @given(

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from itertools import cycle
 from time import monotonic
+from typing import Final
 
 import zmq
 
@@ -17,6 +18,9 @@ from tenure.contract.errors import TenureError
 from tenure.contract.messages import BrokerMessage, ClientMessage, Hello, Welcome
 from tenure.sdk.requests import TICK_MS, RequestsCore
 from tenure.sdk.sockets import Context, Socket, connect_dealer, is_readable, receive_waiting, try_send
+
+_SENT_TOGETHER: Final = 8
+"""Requests of one turn of the loop that go out in one go: each go wakes libzmq's thread, and the broker may begin."""
 
 
 class RequestChannel:
@@ -56,6 +60,8 @@ class RequestChannel:
         try:
             if self._timer is None:
                 self._tick()
+            elif self._core.waits_to_be_sent >= _SENT_TOGETHER:
+                self._send()
             else:
                 self._look_soon()
             return await future

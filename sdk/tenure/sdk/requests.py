@@ -101,6 +101,11 @@ class RequestsCore:
         """Whether no request waits for an outcome, so that `advance` need not be called."""
         return not self._waiting
 
+    @property
+    def waits_to_be_sent(self) -> int:
+        """How many requests have not gone out."""
+        return len(self._unsent)
+
     def submit(self, message: ClientMessage, now_ms: float, timeout_ms: float) -> bytes:
         """Take in a request; returns the id under which its outcome will come.
 
