@@ -74,7 +74,7 @@ async def _resign_when(to_resign: asyncio.Event, tenure: Tenure) -> None:
 
 async def _believe(tenure: Tenure, belief: mmap.mmap) -> None:
     while True:
-        boottime_ms, _ = tenure.registration.standing.valid_until
+        boottime_ms = tenure.registration.standing.valid_until.boottime_ms
         at_ns = now_ns()
         if not tenure.is_active:
             return

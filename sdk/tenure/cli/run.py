@@ -285,7 +285,8 @@ class _Runner:
 
 
 def _deadline(tenure: Tenure) -> Deadline:
-    return Deadline(*tenure.registration.standing.valid_until)
+    until = tenure.registration.standing.valid_until
+    return Deadline(until.boottime_ms, until.raw_ms)
 
 
 def _say(what: str) -> None:
