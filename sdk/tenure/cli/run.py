@@ -36,6 +36,7 @@ _FORWARDED: Final = (
 )  # not SIGTSTP: whoever stops `tenure run` stops its work, which its keeper ends with the lease
 _ENDING: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
 _CONNECT_MS: Final = 3_000
+_LEAVE_MS: Final = 1_000  # what the end waits for the broker's answer; the goodbye behind it says the same once more
 _PAUSE_MS: Final = 250
 _EXTENSIONS_PER_LEASE: Final = 10
 
@@ -98,9 +99,14 @@ def run(  # (a flag each)
     CMD finds TENURE_EPOCH, TENURE_RESOURCE_ID, TENURE_SERVICE_NAME, TENURE_INSTANCE_ID and TENURE_ENDPOINT in its
     environment. If the role is lost it gets SIGTERM, and SIGKILL before the lease ends, and the instance stands by
     again. If CMD ends by itself, what it has left running is ended too, and its exit code is returned: CMD must not
-    put itself into the background. Signals are forwarded to it.
+    put itself into the background.
 
-    Exit code 69 if no broker answers at the start, 75 if the claim is refused, 126 or 127 if CMD cannot be run.
+    SIGTERM, or a second Ctrl-C, ends it all: CMD gets SIGTERM, and when the stop grace is over SIGKILL, with all that
+    it has started. The first Ctrl-C and other signals are only forwarded to CMD. While nothing runs, the first SIGTERM,
+    Ctrl-C or hangup is the end.
+
+    Exit code: CMD's own; 143 if SIGTERM (130 if Ctrl-C) ended it all and CMD did not end in time, or did not run; 69
+    if no broker answers at the start, 75 if the claim is refused, 126 or 127 if CMD cannot be run.
     """
     plan = _Plan(
         command=tuple(command),
@@ -126,6 +132,8 @@ class _Runner:
         self._work: Supervisor | None = None
         self._main: asyncio.Task[int] | None = None
         self._ended_by: signal.Signals | None = None
+        """The signal that ended it all: from then on nothing is waited for but the end of the program."""
+        self._is_interrupted = False
         self._client = ServiceClient(
             *plan.endpoints,
             lease_ms=plan.lease_ms,
@@ -150,12 +158,23 @@ class _Runner:
             return 128 + self._ended_by
 
     def _signalled(self, number: signal.Signals) -> None:
-        """Forward a signal to the program; without one, what ends a program ends the wait for the role."""
-        if self._work is not None and self._work.pid:
-            self._work.send_signal(number)
-        elif number in _ENDING and self._main is not None:
+        """Forward a signal to the program, or end it all; the second SIGINT counts as SIGTERM.
+
+        Only the wait for the role is cancelled, never the wait for a program: the role may be released only when
+        nothing of it is left.
+        """
+        if self._work is None:
+            if number in _ENDING and self._ended_by is None and self._main is not None:
+                self._ended_by = number
+                self._main.cancel()
+        elif self._ended_by is None and (
+            number == signal.SIGTERM or (number == signal.SIGINT and self._is_interrupted)
+        ):
             self._ended_by = number
-            self._main.cancel()
+            self._work.stop()
+        else:
+            self._is_interrupted = self._is_interrupted or number == signal.SIGINT
+            self._work.send_signal(number)
 
     async def _connected(self) -> int:
         async with self._client:
@@ -170,7 +189,7 @@ class _Runner:
     async def _until_done(self) -> int:
         plan = self._plan
         is_first = True
-        while True:
+        while self._ended_by is None:
             try:
                 await self._client.open()
                 registration = await self._stand_by()
@@ -178,6 +197,9 @@ class _Runner:
                     _say(f"{registration.instance_id} stands by for {registration.resource_id}")
                 is_first = False
                 outcome = await self._serve(registration)
+                if self._is_final(outcome):
+                    await _release(registration)
+                    return self._exit_code(outcome)
             except AWAY as away:
                 if is_first:
                     raise
@@ -193,10 +215,7 @@ class _Runner:
             except CommandStartError as error:
                 complain(str(error))
                 return error.exit_code
-            else:
-                if outcome.cause is StopCause.EXITED:
-                    await registration.deregister()
-                    return outcome.exit_code
+        return 128 + self._ended_by  # nothing of the program has run, or it was stopped for another reason before
 
     async def _stand_by(self) -> Registration:
         plan = self._plan
@@ -216,21 +235,32 @@ class _Runner:
         """Wait for the role and run the program under it; returns when nothing of the program is left."""
         plan = self._plan
         grace_ms, margin_ms = plan.lease_ms / 4, plan.lease_ms / 20
-        async with Supervisor(
-            plan.command, grace_ms=grace_ms, margin_ms=margin_ms, stop_grace_ms=plan.stop_grace_ms
-        ) as work:
-            tenure = await registration.wait_active()
-            try:
-                self._work = work
+        try:
+            async with Supervisor(
+                plan.command, grace_ms=grace_ms, margin_ms=margin_ms, stop_grace_ms=plan.stop_grace_ms
+            ) as work:
+                tenure = await registration.wait_active()
+                self._work, self._is_interrupted = work, False
                 await work.start(_deadline(tenure), self._environment(tenure))
                 _say(f"{registration.instance_id} is active for {tenure.resource_id}, epoch {tenure.epoch}")
                 outcome = await self._keep(tenure, work)
-            finally:
-                self._work = None
+        finally:
+            self._work = None
         if outcome.cause is not StopCause.EXITED:
             _say(f"{registration.instance_id} has stopped its work for {tenure.resource_id} ({outcome.cause})")
+        if not self._is_final(outcome):
             await self._leave(tenure)
         return outcome
+
+    def _is_final(self, outcome: Outcome) -> bool:
+        """Whether the program is not to run again."""
+        return outcome.cause is StopCause.EXITED or self._ended_by is not None
+
+    def _exit_code(self, outcome: Outcome) -> int:
+        """The program's own, unless it had to be killed at the end of it all."""
+        if outcome.cause is StopCause.EXITED or self._ended_by is None or outcome.exit_code != 128 + signal.SIGKILL:
+            return outcome.exit_code
+        return 128 + self._ended_by
 
     async def _keep(self, tenure: Tenure, work: Supervisor) -> Outcome:
         """Pass on each new deadline while the program runs; have it stopped if the tenure is to end."""
@@ -282,6 +312,15 @@ class _Runner:
             "TENURE_INSTANCE_ID": registration.instance_id,
             "TENURE_ENDPOINT": ",".join(self._client.endpoints),
         }
+
+
+async def _release(registration: Registration) -> None:
+    """End the registration; a broker that does not answer costs neither the program's exit code nor much time."""
+    try:
+        async with asyncio.timeout(_LEAVE_MS / 1_000):
+            await registration.deregister()
+    except (TenureError, TimeoutError) as error:
+        complain(f"the role is given up, but the broker has not answered: {error or 'it took too long'}")
 
 
 def _deadline(tenure: Tenure) -> Deadline:

@@ -241,11 +241,13 @@ class Supervisor:
             self._arm()
 
     def stop(self, grace_ms: float | None = None) -> None:
-        """Send SIGTERM to CMD, and SIGKILL to all that is left after `grace_ms` (0: at once) or when the lease ends.
+        """Send SIGTERM to CMD's process group, SIGKILL to all that is left after `grace_ms` or when the lease ends.
 
-        By default the grace is the `stop_grace_ms` given at the beginning. A repeated call can only shorten it.
+        By default the grace is the `stop_grace_ms` given at the beginning; 0: at once. A repeated call can only shorten
+        it, and asks nobody a second time. Does nothing if nothing was started.
         """
-        assert self._deadline is not None, "nothing was started"
+        if self._deadline is None:
+            return
         grace_ms = self._stop_grace_ms if grace_ms is None else grace_ms
         self._stop_by_ms = min(self._stop_by_ms, keeper.boottime_ms() + grace_ms + _STALL_MS)
         self._send(keeper.STOP + repr(float(grace_ms)).encode())
