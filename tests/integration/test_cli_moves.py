@@ -387,7 +387,7 @@ async def test_status_shows_who_is_at_risk_before_anything_is_lost(stage: Stage)
         await asyncio.to_thread(heartbeat, client, margin_ms=1_000, loop_lag_ms=45_000)
 
         code, out = await stage.run("status")
-        assert (code, "AT RISK renewed with 1,000 of 60,000 ms left" in out) == (0, True), out
+        assert (code, "gw/a is AT RISK: renewed with 1,000 of 60,000 ms left" in out) == (0, True), out
         assert "its event loop was 45,000 ms late" in out
         assert "AT RISK: renewed with" in (await stage.run("explain", "acct"))[1]
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -39,8 +40,8 @@ def status(
 ) -> None:
     """Show who is active for each resource, under which epoch and since when, and who stands by in which order.
 
-    AT RISK is who may soon lose the role, with why: it is late, its lease is renewed late, or its event loop hardly
-    turns. A switchover under way is shown below its resource.
+    Below all resources stands who is AT RISK to lose a role soon, with why: it is late, its lease is renewed late, or
+    its event loop hardly turns. Switchovers under way stand there too.
 
     Exit code 69 if no broker answers.
     """
@@ -48,7 +49,8 @@ def status(
     if as_json:
         sys.stdout.write(to_json(views) + "\n")
     elif views:
-        _show(_table(views))
+        # To a terminal as wide as that is; elsewhere one line a row, for grep and the like.
+        sys.stdout.write(rendered(views, None if sys.stdout.isatty() else _WIDE))
     else:
         Console(stderr=True, soft_wrap=True).print(
             "Nobody is registered yet. To stand by for a resource: tenure run --service NAME -- CMD"
@@ -62,18 +64,29 @@ async def _read(endpoints: tuple[str, ...], service: str | None) -> list[Resourc
         return await queries.resources(reader)
 
 
-def _show(table: Table) -> None:
-    """To a terminal as wide as that is; elsewhere one line a row, for grep and the like."""
-    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+def rendered(views: Sequence[ResourceView], width: int | None) -> str:
+    """A row for each resource, and below them what needs a sentence: that would widen its column, and fold the rest.
+
+    Args:
+        views: The resources.
+        width: In columns; None for the terminal's own.
+    """
+    console = Console(width=width)
     with console.capture() as capture:
-        console.print(table)
-    sys.stdout.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+        console.print(_table(views))
+        for note in _notes(views):
+            console.print(note)
+    return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
 
 
-def _table(views: list[ResourceView]) -> Table:
+def _table(views: Sequence[ResourceView]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("RESOURCE", "ACTIVE", "EPOCH", "SINCE", "LEASE LEFT", "NEXT IN LINE"):
-        table.add_column(heading, justify="right" if heading in {"EPOCH", "LEASE LEFT"} else "left", overflow="fold")
+    table.add_column("RESOURCE", overflow="fold")
+    table.add_column("ACTIVE", overflow="fold")
+    table.add_column("EPOCH", justify="right", no_wrap=True)
+    table.add_column("SINCE", no_wrap=True)
+    table.add_column("LEASE LEFT", justify="right", overflow="fold")
+    table.add_column("NEXT IN LINE", overflow="fold")
     for view in views:
         active = view.active
         standbys = Text("\n").join(_named(standby) for standby in view.standbys)
@@ -84,16 +97,23 @@ def _table(views: list[ResourceView]) -> Table:
         else:
             since = _ago(active.since_ms)
             table.add_row(view.resource_id, _named(active), str(active.epoch), since, _lease(active), standbys)
-        if view.switchover is not None:
-            table.add_row("", Text(under_way(view.switchover), style="cyan"))
     return table
+
+
+def _notes(views: Sequence[ResourceView]) -> Iterator[Text]:
+    """Why who is at risk, and the switchovers under way; each names its resource, for grep and the like."""
+    for view in views:
+        for instance in (*([] if view.active is None else [view.active]), *view.standbys):
+            if why := why_at_risk(instance):
+                note = f"{view.resource_id}: {instance.service_name}/{instance.instance_id} is AT RISK: {why}"
+                yield Text(note, style="bold red")
+        if view.switchover is not None:
+            yield Text(f"{view.resource_id}: {under_way(view.switchover)}", style="cyan")
 
 
 def _named(instance: ServiceInstance) -> Text:
     name = Text(f"{instance.service_name}/{instance.instance_id} ")
-    name.append(instance.status.value, style=_STATUS_STYLES[instance.status])
-    if instance.is_at_risk:
-        name.append(f"\nAT RISK {why_at_risk(instance)}", style="bold red")
+    name.append(instance.status.value, style="bold red" if instance.is_at_risk else _STATUS_STYLES[instance.status])
     return name
 
 
