@@ -7,6 +7,8 @@ import sys
 
 def main() -> None:
     """Run the command line; names the extra to install if one is missing."""
+    from tenure.cli.output import guarded_output  # here, as the keeper imports this package and has to start fast
+
     try:
         from tenure.cli.app import app
     except ModuleNotFoundError as error:
@@ -19,4 +21,5 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(78)
-    app(prog_name="tenure")
+    with guarded_output():
+        app(prog_name="tenure")

@@ -73,9 +73,6 @@ def clear_errors() -> Generator[None]:
         yield
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # whoever read our output has had enough
-        sys.stderr.close()
-        sys.exit(0)
     except TenureError as error:
         complain(str(error))
         sys.exit(_code_of(error))
