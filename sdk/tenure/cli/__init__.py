@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import sys
 
+_INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the command line; names the extra to install if one is missing."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # while it was being imported; a command that runs ends in its own way
+        sys.exit(_INTERRUPTED)
+
+
+def _main() -> None:
     from tenure.cli.output import guarded_output  # here, as the keeper imports this package and has to start fast
 
     try:

@@ -1,7 +1,9 @@
 """`tenure demo`: a real broker, three real processes, real failures and planned moves, and a check of what they wrote.
 
-Everything runs in a temporary directory over local sockets and ends with the command. The three instances write to one
-ledger while they are active; the demo kills the active one, moves the role as planned, and kills the broker itself.
+Everything runs in a temporary directory over local sockets and ends with the command, also if that is interrupted: its
+processes have process groups of their own, so that Ctrl-C reaches the command alone, which ends them. The three
+instances write to one ledger while they are active; the demo kills the active one, moves the role as planned, and kills
+the broker itself.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import contextlib
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from time import monotonic_ns
@@ -36,6 +38,7 @@ _PATIENCE_MS: Final = 10_000
 _LOOK_AGAIN_MS: Final = 5
 _WORK_MS: Final = 700  # how long an active may write before the next thing happens to it
 _DRAIN_MS: Final = 1_000  # what an active may take to finish its work, and does not need
+_END_MS: Final = 5_000  # what a process may take to end before it is killed: more than a broker with clients needs
 
 
 def demo() -> None:
@@ -45,8 +48,8 @@ def demo() -> None:
     """
     need_extra("broker", "aiosqlite", "uvloop")
     with tempfile.TemporaryDirectory(prefix="tenure-demo-") as directory:
-        is_sound = run_async(_Demo(Path(directory)).run())
-    sys.exit(0 if is_sound else FAILED)
+        code = run_async(_Demo(Path(directory)).run())
+    sys.exit(code)
 
 
 class _Demo:
@@ -61,8 +64,26 @@ class _Demo:
         self._broker: asyncio.subprocess.Process | None = None
         self._workers: dict[str, asyncio.subprocess.Process] = {}
         self._measured: list[tuple[str, str, float]] = []
+        self._ended_by: signal.Signals | None = None
 
-    async def run(self) -> bool:
+    async def run(self) -> int:
+        """Everything in order, or up to a signal that ends it; the exit code."""
+        work = asyncio.create_task(self._perform())
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._end, number, work)
+        try:
+            return 0 if await work else FAILED
+        except asyncio.CancelledError:
+            if self._ended_by is None:
+                raise
+            return 128 + self._ended_by
+
+    def _end(self, number: signal.Signals, work: asyncio.Task[bool]) -> None:
+        if self._ended_by is None:  # a second one must not interrupt the ending
+            self._ended_by = number
+            work.cancel()
+
+    async def _perform(self) -> bool:
         """Everything in order; whether the ledger is sound."""
         self._ledger.touch()
         async with AsyncExitStack() as stack:
@@ -150,7 +171,10 @@ class _Demo:
         arguments += ["--bind", self._endpoint, "--events-bind", f"ipc://{self._directory}/events.ipc"]
         with (self._directory / "broker.log").open("ab") as log:
             self._broker = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tenure.cli", *arguments, stdout=asyncio.subprocess.PIPE, stderr=log
+                *(sys.executable, "-m", "tenure.cli", *arguments),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                process_group=0,
             )
         assert self._broker.stdout is not None
         if not await self._broker.stdout.readline():  # its first line says that it takes requests
@@ -159,15 +183,13 @@ class _Demo:
 
     async def _start_worker(self, instance_id: str) -> None:
         self._workers[instance_id] = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tenure.cli.demo_worker", self._endpoint, instance_id, str(self._ledger)
+            *(sys.executable, "-m", "tenure.cli.demo_worker", self._endpoint, instance_id, str(self._ledger)),
+            process_group=0,
         )
 
     async def _end_all(self) -> None:
-        processes = [*self._workers.values(), *([] if self._broker is None else [self._broker])]
-        for process in processes:
-            if process.returncode is None:
-                process.terminate()
-                await process.wait()
+        await _ended(self._workers.values())  # while there is a broker to say goodbye to
+        await _ended([] if self._broker is None else [self._broker])
 
     # --- conditions ---------------------------------------------------------------------------------------------------
 
@@ -246,6 +268,19 @@ class _Demo:
             "       tenure run --service hello -- sh -c 'echo active with epoch $TENURE_EPOCH; sleep 1000'"
         )
         return True
+
+
+async def _ended(processes: Iterable[asyncio.subprocess.Process]) -> None:
+    running = [process for process in processes if process.returncode is None]
+    for process in running:
+        process.terminate()
+    for process in running:
+        try:
+            async with asyncio.timeout(_END_MS / 1_000):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 async def _until(is_so: Callable[[], Awaitable[bool]], otherwise: str) -> None:
