@@ -435,6 +435,21 @@ async def test_what_cannot_be_done_is_said_in_one_line(command: tuple[str, ...],
     assert (ended, len(out.splitlines())) == (code, 1), out
 
 
+@pytest.mark.parametrize("flags", [(), ("--follow",), ("--json", "--follow")])
+async def test_events_after_a_revision_that_there_is_not(stage: Stage, flags: tuple[str, ...]) -> None:
+    """It is said, with the newest there is, before anything is followed; the newest itself is no error."""
+    async with stage.instances("a"):
+        await stage.until(lambda view: view.active is not None)
+        _, newest = await queries.events(stage.reader, 0)
+        code, out = await stage.run("events", "--since", str(newest + 1), *flags)
+        assert (code, out) == (
+            1,
+            f"tenure: revision {newest + 1} is beyond the newest, {newest}; is it another store's?\n",
+        )
+        assert await stage.run("events", "--since", str(newest)) == (0, "")
+    assert (await stage.run("events", "--since", str(2**64), *flags))[0] == 2
+
+
 @pytest.mark.parametrize("command", [("switchover", "x"), ("resign", "x"), ("explain", "x")])
 async def test_a_resource_that_nobody_is_registered_for(stage: Stage, command: tuple[str, ...]) -> None:
     """It is named, and the exit code is 1."""

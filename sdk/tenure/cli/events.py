@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from tenure.cli.exits import run_async
 from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
 from tenure.contract.codec import to_json
+from tenure.contract.errors import InvalidRequestError
 from tenure.contract.events import (
     AnyEvent,
     RegistrationUpdatedEvent,
@@ -19,12 +20,15 @@ from tenure.contract.events import (
     SessionOpenedEvent,
     StatusChangedEvent,
 )
+from tenure.contract.messages import ListServices, ServicePage
 from tenure.sdk import EventListener, StreamRestarted, queries
 from tenure.sdk.reader import Reader
 
+_REVISION_MAX: Final = 2**63 - 1  # what the store can count to
+
 
 def events(
-    since: Annotated[int, typer.Option(min=0, help="Only events with a greater revision.")] = 0,
+    since: Annotated[int, typer.Option(min=0, max=_REVISION_MAX, help="Only events with a greater revision.")] = 0,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
     resource: Annotated[str | None, typer.Option(help="Only this resource's events.", show_default=False)] = None,
     endpoint: Endpoints = None,
@@ -32,7 +36,7 @@ def events(
 ) -> None:
     """Show what changed: one line an event, or one JSON object a line with --json.
 
-    Exit code 69 if no broker answers.
+    Exit code 1 if --since is beyond the newest revision, or the store keeps no events so old; 69 if no broker answers.
     """
     endpoints = tuple(endpoint or ())
     if follow:
@@ -43,6 +47,7 @@ def events(
 
 async def _show(endpoints: tuple[str, ...], since: int, resource: str | None, as_json: bool) -> None:
     async with Reader(*endpoints, timeout_ms=READ_TIMEOUT_MS) as reader:
+        await _check_reached(reader, since)
         more = True
         while more:
             page, newest = await queries.events(reader, since)
@@ -54,12 +59,25 @@ async def _show(endpoints: tuple[str, ...], since: int, resource: str | None, as
 
 
 async def _follow(endpoints: tuple[str, ...], since: int, resource: str | None, as_json: bool) -> None:
+    async with Reader(*endpoints, timeout_ms=READ_TIMEOUT_MS) as reader:
+        await _check_reached(reader, since)
     async with EventListener(*endpoints, resource_id=resource, since=since, timeout_ms=READ_TIMEOUT_MS) as listener:
         async for event in listener:
             if isinstance(event, StreamRestarted):
                 print(f"tenure: the stream starts again at revision {event.revision}: {event.reason}", file=sys.stderr)
             else:
                 _write(event, as_json)
+
+
+async def _check_reached(reader: Reader, since: int) -> None:
+    """See that a revision exists: to a listener it would look as if the store had lost it.
+
+    Raises:
+        InvalidRequestError: It does not.
+    """
+    newest = (await reader.request(ListServices(limit=1), ServicePage)).revision
+    if since > newest:
+        raise InvalidRequestError(f"revision {since} is beyond the newest, {newest}; is it another store's?")
 
 
 def _write(event: AnyEvent, as_json: bool) -> None:
