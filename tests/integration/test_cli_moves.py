@@ -194,7 +194,10 @@ async def test_waiting_no_longer_says_what_is_under_way_and_how_to_stop_it(stage
 
         code, out = await stage.run("switchover", "acct", "--drain-ms", "600000", "--wait-ms", "50")
 
-        assert (code, "tenure switchover acct --cancel" in out) == (75, True), out
+        assert (code, len(out.splitlines())) == (75, 1), out
+        assert "the switchover of acct from a (epoch" in out
+        assert "is under way still" in out
+        assert "tenure switchover acct --cancel" in out
         stage.may_stop.set()
         after = await stage.until(lambda view: view.active is not None and view.active.instance_id == "b")
         assert after.switchover is None
@@ -343,7 +346,9 @@ async def test_expire_is_refused_while_the_instance_is_heard(stage: Stage) -> No
     async with stage.instances("a", "b"):
         before = await stage.until(lambda view: view.standby_count == 1)
         code, out = await stage.run("expire", "a", "--confirm-dead")
-        assert (code, "its process lives" in out) == (1, True), out
+        assert (code, "heartbeats of a come, so that its process lives" in out, "session" in out) == (1, True, False), (
+            out
+        )
         assert (await stage.view()).last_epoch == before.last_epoch
 
 
@@ -448,6 +453,16 @@ async def test_events_after_a_revision_that_there_is_not(stage: Stage, flags: tu
         )
         assert await stage.run("events", "--since", str(newest)) == (0, "")
     assert (await stage.run("events", "--since", str(2**64), *flags))[0] == 2
+
+
+async def test_events_of_a_session_name_its_instance(stage: Stage) -> None:
+    """Numbers mean nothing to people: whose session it is stands there, from the events or from who is there now."""
+    async with stage.instances("a"):
+        await stage.until(lambda view: view.active is not None)
+        code, out = await stage.run("events")
+        assert (code, "of gw/a opened by tenure-python" in out) == (0, True), out
+    code, out = await stage.run("events")
+    assert (code, "of gw/a ended (goodbye)" in out) == (0, True), out
 
 
 @pytest.mark.parametrize("command", [("switchover", "x"), ("resign", "x"), ("explain", "x")])

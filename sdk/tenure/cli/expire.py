@@ -14,7 +14,7 @@ import typer
 
 from tenure.cli.exits import FAILED, USAGE, complain, run_async
 from tenure.cli.options import READ_TIMEOUT_MS, Endpoints
-from tenure.contract.errors import NotFoundError
+from tenure.contract.errors import InstanceAliveError, NotFoundError
 from tenure.contract.messages import ExpireSession, SessionEnded
 from tenure.contract.views import ServiceInstance
 from tenure.contract.vocabulary import ServiceStatus
@@ -58,11 +58,29 @@ async def _expire(
             for line in _warning(instance_id, all_its):
                 complain(line)
             sys.exit(USAGE)
-        ended = await reader.request(ExpireSession(session=session, by=this_person()), SessionEnded)
+        ended = await _end(reader, session, instance_id)
         print(f"{instance_id} is taken for dead on your word: {ended.registration_count} registrations of it ended")
         for one in all_its:
             if one.is_active:
                 print(await _what_became_of(reader, one))
+
+
+async def _end(reader: Reader, session: int, instance_id: str) -> SessionEnded:
+    """End a session.
+
+    Raises:
+        NotFoundError: It has ended by itself in the meantime.
+        InstanceAliveError: Its heartbeats come.
+    """
+    try:
+        return await reader.request(ExpireSession(session=session, by=this_person()), SessionEnded)
+    except NotFoundError:  # of a session, which nobody has asked for by its number
+        raise NotFoundError(f"{instance_id} has ended already; nothing was changed") from None
+    except InstanceAliveError:
+        raise InstanceAliveError(
+            f"the heartbeats of {instance_id} come, so that its process lives; nothing was changed. Move its roles "
+            "with a switchover instead, or stop the process"
+        ) from None
 
 
 def _session_of(

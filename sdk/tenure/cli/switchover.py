@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from time import monotonic
 from typing import Annotated
 
 import typer
 
-from tenure.cli.exits import USAGE, complain, run_async
+from tenure.cli.exits import REFUSED, USAGE, complain, run_async
 from tenure.cli.options import READ_TIMEOUT_MS, Endpoints
 from tenure.cli.progress import shown_progress
 from tenure.cli.timeline import how_it_ended
@@ -75,8 +76,10 @@ async def move(
     """Ask for a switchover and follow it, showing on a terminal how it stands.
 
     Raises:
-        TenureError: It was refused, or the role has not moved in time.
+        TenureError: It was refused, or has failed.
+        SystemExit: It is under way still when the wait is over, as was said.
     """
+    began_s = monotonic()
     async with Reader(*endpoints, timeout_ms=READ_TIMEOUT_MS) as reader:
         holder = (await queries.resource(reader, resource_id)).active
         if holder is None:
@@ -94,13 +97,23 @@ async def move(
                     timeout_ms=wait_ms,
                 )
         except asyncio.CancelledError:
-            complain(f"not waited for any longer, but it may be under way: `tenure switchover {resource_id} --cancel`")
+            complain(
+                f"the switchover of {resource_id} is not waited for any longer, but may be under way; to call it off: "
+                f"tenure switchover {resource_id} --cancel"
+            )
             raise
         except RequestRefusedError:
             raise
         except TenureError:
-            await _say_if_under_way(reader, resource_id, holder.epoch)
-            raise
+            if not await _is_under_way(reader, resource_id, holder.epoch):
+                raise
+            waited_ms = round((monotonic() - began_s) * 1_000)
+            complain(
+                f"after {waited_ms:,} ms the switchover of {resource_id} from {holder.instance_id} "
+                f"(epoch {holder.epoch}) is under way still; to see how it stands: tenure status; to call it off: "
+                f"tenure switchover {resource_id} --cancel"
+            )
+            sys.exit(REFUSED)
 
 
 def report(result: SwitchoverResult) -> list[str]:
@@ -132,11 +145,10 @@ async def _cancel(endpoints: tuple[str, ...], resource_id: str) -> None:
     print(f"the switchover of {resource_id} is called off{stays}")
 
 
-async def _say_if_under_way(reader: Reader, resource_id: str, epoch: int) -> None:
-    """After a wait that ended without a result: what is under way still, and how to stop it."""
+async def _is_under_way(reader: Reader, resource_id: str, epoch: int) -> bool:
+    """Whether a switchover whose wait has ended without a result goes on all the same, as far as can be told."""
     try:
         under_way = (await queries.resource(reader, resource_id)).switchover
     except TenureError:
-        return
-    if under_way is not None and under_way.epoch == epoch:
-        complain(f"it is under way still; to call it off: tenure switchover {resource_id} --cancel")
+        return False
+    return under_way is not None and under_way.epoch == epoch
