@@ -122,16 +122,26 @@ def test_a_switchover_to_whoever_is_next_by_nobody_known() -> None:
                 "nobody was active for 1,234 ms; it took 5,678 ms in all",
             ],
         ),
-        (
-            {"new_instance_id": "", "new_epoch": 0, "gap_ms": None},
-            [
-                "a stepped down from epoch 3",
-                "nobody is active for acct now: no standby may take over",
-                "it took 5,678 ms in all",
-            ],
-        ),
     ],
 )
 def test_the_outcome_is_told(changed: dict[str, object], lines: list[str]) -> None:
     """Who stepped down or how else the tenure ended, who is active now, and for how long nobody was."""
     assert report(structs.replace(RESULT, **changed)) == lines
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"new_instance_id": "a"}, {"new_instance_id": "a", "gap_ms": None}, {"new_instance_id": "", "new_epoch": 0}],
+)
+def test_a_resignation_that_nobody_follows_is_told_in_one_way(changed: dict[str, object]) -> None:
+    """Whoever resigned may ask again at once: whether that was seen is chance, and must not show."""
+    assert report(structs.replace(RESULT, **changed), even_if_vacant=True) == [
+        "a stepped down from epoch 3",
+        "nobody else could take over; whether a is active again: tenure explain acct",
+        "it took 5,678 ms in all",
+    ]
+
+
+def test_a_resignation_that_somebody_follows_is_told_as_a_switchover() -> None:
+    """Who is active now, and for how long nobody was."""
+    assert report(RESULT, even_if_vacant=True) == report(RESULT)

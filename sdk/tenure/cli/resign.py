@@ -25,5 +25,6 @@ def resign(
 
     Exit code 1 if nobody is active, 69 if no broker answers, 75 if the instance has not stepped down in time.
     """
-    for line in report(run_async(move(tuple(endpoint or ()), resource, wait_ms=wait_ms, even_if_vacant=True))):
+    result = run_async(move(tuple(endpoint or ()), resource, wait_ms=wait_ms, even_if_vacant=True))
+    for line in report(result, even_if_vacant=True):
         print(line)

@@ -116,25 +116,28 @@ async def move(
             sys.exit(REFUSED)
 
 
-def report(result: SwitchoverResult) -> list[str]:
-    """Who stepped down, who is active now, for how long nobody was, and how long it took."""
+def report(result: SwitchoverResult, *, even_if_vacant: bool = False) -> list[str]:
+    """Who stepped down, who is active now, for how long nobody was, and how long it took.
+
+    With `even_if_vacant` a tenure may have ended with nobody to follow. Then whoever stepped down may ask again at any
+    moment, and whether that came before or after the last look says nothing: it is told in the same way.
+    """
     stepped_down = f"{result.old_instance_id} is not active with epoch {result.old_epoch} any more"
     if result.end_reason is ChangeReason.SWITCHOVER:
         stepped_down = f"{result.old_instance_id} stepped down from epoch {result.old_epoch}"
     elif result.end_reason is not None:
         stepped_down += f": {how_it_ended(result.end_reason)}"
-    if not result.new_epoch:
-        now = f"nobody is active for {result.resource_id} now: no standby may take over"
-    elif result.new_instance_id == result.old_instance_id:
+    took = f"it took {result.duration_ms:,} ms in all"
+    if even_if_vacant and result.new_instance_id in {"", result.old_instance_id}:
+        back = f"whether {result.old_instance_id} is active again: tenure explain {result.resource_id}"
+        return [stepped_down, f"nobody else could take over; {back}", took]
+    if result.new_instance_id == result.old_instance_id:
         now = f"nobody else could take over: {result.new_instance_id} is active again, epoch {result.new_epoch}"
     else:
         now = f"{result.new_instance_id} is active for {result.resource_id} now, epoch {result.new_epoch}"
-    lines = [stepped_down, now]
-    if result.new_epoch and result.gap_ms is not None:
-        lines.append(f"nobody was active for {result.gap_ms:,} ms; it took {result.duration_ms:,} ms in all")
-    else:
-        lines.append(f"it took {result.duration_ms:,} ms in all")
-    return lines
+    if result.gap_ms is not None:
+        took = f"nobody was active for {result.gap_ms:,} ms; {took}"
+    return [stepped_down, now, took]
 
 
 async def _cancel(endpoints: tuple[str, ...], resource_id: str) -> None:
