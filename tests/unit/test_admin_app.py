@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from tenure.admin.app import create_app
 from tenure.admin.problems import BrokerAwayError, ProblemCode
-from tenure.admin.views import Picture
+from tenure.admin.views import InstancePage, Picture, RolePage
 from tenure.contract.errors import ErrorCode
 from tenure.contract.limits import STANDBYS_LISTED_MAX
 from tenure.contract.messages import ListPresence, ListServices, PresencePage, Register
@@ -489,3 +492,12 @@ def check(described: dict[str, Any], schema: dict[str, Any], value: Json) -> Non
         assert set(schema.get("required", ())) <= set(value) <= set(schema["properties"])
         for name, member in value.items():
             check(described, schema["properties"][name], member)
+
+
+def test_the_examples_of_the_docs_have_every_field_of_an_answer() -> None:
+    """In the order of the answers, and none besides: whoever writes a client against the page misses nothing."""
+    page = (Path(__file__).parents[2] / "docs" / "admin.md").read_text()
+    examples = [block.split("```")[0] for block in page.split("```json\n")[1:]]
+    for example, kind in zip(examples, (InstancePage, RolePage), strict=False):
+        answer = msgspec.json.encode(msgspec.json.decode(example, type=kind))
+        assert json.dumps(json.loads(example)) == json.dumps(json.loads(answer))
