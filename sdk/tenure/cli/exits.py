@@ -21,6 +21,7 @@ from tenure.contract.errors import (
     SwitchoverFailedError,
     TenureError,
 )
+from tenure.sdk.intervals import IntervalLogUnwritableError
 
 FAILED: Final = 1
 USAGE: Final = 64
@@ -83,4 +84,6 @@ def _code_of(error: TenureError) -> int:
         return UNAVAILABLE
     if isinstance(error, (RoleConflictError, DuplicateInstanceError, SwitchoverFailedError)):
         return REFUSED
+    if isinstance(error, IntervalLogUnwritableError):
+        return CONFIG
     return USAGE if isinstance(error, InvalidEndpointError) else FAILED

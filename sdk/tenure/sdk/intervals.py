@@ -1,8 +1,9 @@
 """The interval log: what a session believed about its tenures and when, as lines that `tenure verify` reads.
 
 Each call writes its lines with one write(2), so that they are there in whole even if the process is killed right after
-it; nothing is synced, so the loss of power may cost the end. A log that cannot be written says so once, as a warning,
-and stops: it never costs a role. It is written on the lease's own thread, so its directory belongs on a local disk.
+it; nothing is synced, so the loss of power may cost the end. A place that takes no log is refused before a client has a
+session; a log that fails later says so once, as a warning, and stops: it never costs a role. It is written on the
+lease's own thread, so its directory belongs on a local disk.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Lock
 from typing import Final
 
@@ -47,6 +49,17 @@ class IntervalLogError(TenureError):
         self.line = line
         where = f"{place}, line {line}" if line else place
         super().__init__(f"{where}: not an interval log that can be read: {why}")
+
+
+class IntervalLogUnwritableError(TenureError):
+    """There can be no interval log in a directory: which, and why."""
+
+    def __init__(self, place: str, why: str) -> None:
+        self.place = place
+        super().__init__(
+            f"no interval log can be written into {place}: {why}; name another directory (interval_log or "
+            "TENURE_INTERVAL_LOG), or go without"
+        )
 
 
 class IntervalLog:
@@ -167,6 +180,20 @@ class IntervalLog:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def check_writable(directory: Path) -> None:
+    """See that logs can be made in a directory, which is made if it is not there; leaves no file behind.
+
+    Raises:
+        IntervalLogUnwritableError: They cannot.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise IntervalLogUnwritableError(str(directory), error.strerror or str(error)) from error
 
 
 def own_boot() -> tuple[str, int]:

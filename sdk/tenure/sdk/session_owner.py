@@ -20,6 +20,7 @@ from tenure.contract.vocabulary import ServiceStatus
 from tenure.sdk.connection import Options, SessionConnection
 from tenure.sdk.connection_changes import ConnectionChanges
 from tenure.sdk.heartbeats import ConnectionState
+from tenure.sdk.intervals import check_writable
 from tenure.sdk.sockets import Context
 
 type StatusName = ServiceStatus | Literal["starting", "healthy", "degraded", "unhealthy", "draining"]
@@ -39,6 +40,7 @@ class SessionOwner:
         self._session: SessionConnection | None = None
         self._opening = asyncio.Lock()
         self._is_closed = False
+        self._is_log_checked = False
         _owners.add(self)
 
     async def __aenter__(self) -> Self:
@@ -58,6 +60,8 @@ class SessionOwner:
         Raises:
             BrokerUnavailableError: No broker answered at any endpoint in time.
             RequestRefusedError: The broker refused the session.
+            IntervalLogUnwritableError: No interval log can be written. It is looked at before the first session alone,
+                as a log must not cost a role that is to come back.
         """
         self._is_closed = False
         async with self._opening:  # several scopes may find at once that the session has ended
@@ -68,6 +72,9 @@ class SessionOwner:
     async def _begin_session(self) -> None:
         """Open a session in place of none; lets go of it again if that fails."""
         options = self._options()
+        if options.interval_log is not None and not self._is_log_checked:
+            check_writable(options.interval_log)
+            self._is_log_checked = True
         self._context = zmq.Context()
         self._session = SessionConnection(self._context, self.endpoints, options, self._status, self._changes.tell)
         try:
