@@ -7,6 +7,7 @@ released only when the program and all its descendants are gone. The exit of `te
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -264,12 +265,13 @@ class _Runner:
 
     async def _keep(self, tenure: Tenure, work: Supervisor) -> Outcome:
         """Pass on each new deadline while the program runs; have it stopped if the tenure is to end."""
-        ended = asyncio.create_task(work.wait())
+        ended, asked = asyncio.create_task(work.wait()), asyncio.create_task(_asked_to_end(tenure))
         every_s = self._plan.lease_ms / _EXTENSIONS_PER_LEASE / 1_000
         is_stopping = False
         try:
             while not ended.done():
-                await asyncio.wait([ended], timeout=every_s)
+                awaited = [one for one in (ended, asked) if not one.done()]
+                await asyncio.wait(awaited, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
                 if tenure.registration.standing.epoch != tenure.epoch:
                     work.stop(0)  # it is over: somebody else may be active
                     continue
@@ -280,6 +282,7 @@ class _Runner:
             return ended.result()
         finally:
             ended.cancel()
+            asked.cancel()
 
     async def _should_hand_over(self, tenure: Tenure) -> bool:
         """Whether the health check has failed often enough, and a healthy standby is there to take over."""
@@ -312,6 +315,12 @@ class _Runner:
             "TENURE_INSTANCE_ID": registration.instance_id,
             "TENURE_ENDPOINT": ",".join(self._client.endpoints),
         }
+
+
+async def _asked_to_end(tenure: Tenure) -> None:
+    """Return when somebody asks for the tenure's end, or it is over: a long lease is no reason to notice it late."""
+    with contextlib.suppress(RoleLostError):
+        await tenure.wait_asked_to_end()
 
 
 async def _release(registration: Registration) -> None:
