@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import override
 
 import pytest
 
@@ -28,9 +30,10 @@ from tenure.contract.messages import (
     Welcome,
 )
 from tenure.contract.vocabulary import Channel, ServiceRole, ServiceStatus
+from tenure.domain.records import Batch
 from tenure.domain.store import StoreFailedError
 from tenure.storage.memory import MemoryStore
-from tests.integration.brokers import PATIENCE_S, BrokerHere, until
+from tests.integration.brokers import PATIENCE_S, BrokerHere, broker_here, until
 from tests.integration.raw_client import LONG_LEASE_MS, RawClient
 
 
@@ -202,3 +205,48 @@ async def test_a_broker_that_stops_commits_what_it_took_and_says_that_it_leaves(
     assert isinstance(registered, Registered)
     await stopping
     assert [found.resource_id for found in (await broker.store.load()).registrations] == ["a"]
+
+
+class FullDisk(MemoryStore):
+    """A store without room, until there is some."""
+
+    REFUSED_MAX = 100
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_full = False
+        self.refused = 0
+
+    @override
+    async def commit(self, batch: Batch) -> None:
+        """Refuse, while it is full; who tries all the time is not let go on."""
+        if self.is_full:
+            self.refused += 1
+            if self.refused > self.REFUSED_MAX:
+                raise StoreFailedError("a broker that does nothing but try")
+            self.refuse_next_commit()
+        await super().commit(batch)
+
+
+async def test_a_proven_death_outlasts_a_full_disk_and_others_are_heard_meanwhile(socket_directory: Path) -> None:
+    """★ The end is refused again and again, with a pause in between; when there is room it is stored."""
+    disk = FullDisk()
+    async with broker_here(socket_directory, store=disk) as broker:
+        dead, living = RawClient(broker.ipc), Peer(RawClient(broker.ipc))
+        try:
+            session = (await asyncio.to_thread(dead.hello)).session
+            stays = (await living.hello(resume=False)).session
+            disk.is_full = True
+            broker.running._process_exited(session)  # pyright: ignore[reportPrivateUsage]
+            await until(lambda: disk.refused > 2, "the end was refused three times")
+            living.say(b"1", Heartbeat(sequence=1))
+            assert isinstance((await living.hear())[1], HeartbeatAck)
+            assert disk.refused < disk.REFUSED_MAX
+            assert len((await disk.load()).sessions) == 2
+
+            disk.is_full = False
+            await until(lambda: broker.count("committed_revision") == broker.count("revision"), "there is room")
+            assert [kept.number for kept in (await disk.load()).sessions] == [stays]
+        finally:
+            for client in (dead, living.client):
+                await asyncio.to_thread(client.close)

@@ -202,12 +202,20 @@ class Faults:
 
     def _disk(self) -> None:
         host = self.world.host
-        if self.chance.random() < 0.5:
+        kind = self.chance.random()
+        if kind < 0.35:
             host.refuses_next = True
+        elif kind < 0.6:
+            self.world.count("fault: full disk")
+            host.is_full = True
+            self._for_a_while(self._disk_has_room)
         else:
             self.world.count("fault: slow disk")
             host.store_ms = self.chance.uniform(0.1, 0.8) * self.world.lease_ms_max
             self._for_a_while(self._disk_recovers)
+
+    def _disk_has_room(self) -> None:
+        self.world.host.is_full = False
 
     def _disk_recovers(self) -> None:
         self.world.host.store_ms = STORE_MS

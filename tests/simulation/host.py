@@ -26,9 +26,11 @@ from tests.simulation.disk import Disk
 from tests.simulation.machine import Machine
 from tests.simulation.network import Network, Sent
 from tests.simulation.timeline import Process
+from tests.simulation.violation import Violation
 
 STORE_MS: Final = 0.2
 """How long a commit takes while all is well."""
+_REFUSED_PAUSE_MS: Final = 250.0
 _TICK_MS: Final = 100.0
 _LATE_MS: Final = 20.0
 _UNIX_MS: Final = 1_700_000_000_000
@@ -77,10 +79,15 @@ class BrokerHost(Process):
         """Where to end with the next batch."""
         self.refuses_next = False
         """Whether the disk refuses the next batch."""
+        self.is_full = False
+        """Whether the disk refuses every batch."""
         self.store_ms = STORE_MS
         """How long a commit takes."""
         self.world = world
         self._storing: Batch | None = None
+        self._is_pausing = False
+        self._proven: set[int] = set()
+        """Sessions that were stored when proof of their end came, and are so still."""
         self._watched: dict[int, int] = {}
         """The process whose exit is proof of the end of a session, by the session's number."""
 
@@ -110,8 +117,9 @@ class BrokerHost(Process):
                 self.disk.commit(self._storing)
         self.end()
         self.core = self._storing = self.crash_at = None
-        self.refuses_next = False
+        self.refuses_next = self._is_pausing = False
         self._watched.clear()
+        self._proven.clear()
         self.world.broker_crashed()
 
     def process_exited(self, process: int) -> None:
@@ -122,6 +130,8 @@ class BrokerHost(Process):
         for session in [session for session, watched in self._watched.items() if watched == process]:
             del self._watched[session]
             self.world.count("deaths proven")
+            if self.disk.holds_session(session):
+                self._proven.add(session)
             self.core.end_session(session, ChangeReason.DIED, self._clock.instant())
         self._settle()
 
@@ -201,7 +211,7 @@ class BrokerHost(Process):
     # --- the store ----------------------------------------------------------------------------------------------------
 
     def _store(self) -> None:
-        if self.core is None or self._storing is not None:
+        if self.core is None or self._storing is not None or self._is_pausing:
             return
         self._storing = self.core.take_batch()
         if self._storing is not None:
@@ -224,7 +234,7 @@ class BrokerHost(Process):
             self._crash_here()
             return
         self._storing = None
-        if self.refuses_next:
+        if self.refuses_next or self.is_full:
             self.refuses_next = False
             self.world.count("commits refused")
             self.run(self._start_again, incarnation)
@@ -242,6 +252,7 @@ class BrokerHost(Process):
         release = self.core.committed(self.wall_ns() // 1_000_000)
         for session in [session for session in self._watched if not self.disk.holds_session(session)]:
             del self._watched[session]
+        self._proven = set(filter(self.disk.holds_session, self._proven))
         if not self._ends_in(release):
             for one in release.outgoing:
                 self._send(one)
@@ -274,9 +285,19 @@ class BrokerHost(Process):
         """The store has refused a batch: go on from what it has."""
         assert self.core is not None
         self._note_lateness()
-        self._watched.clear()
         code = ErrorCode.STORAGE_UNAVAILABLE
         self.core.start_again(self.disk.stored(), self._clock.instant(), code, "the disk is full")
+        living = self.core.registry.state.sessions
+        for session in [session for session in self._watched if session not in living]:
+            del self._watched[session]
+        if not self._proven.isdisjoint(living):
+            raise Violation("proof", f"sessions {sorted(self._proven & living.keys())} live on, and are dead")
+        self._is_pausing = True
+        self.later(_REFUSED_PAUSE_MS, self._go_on_storing)
+        self._settle()
+
+    def _go_on_storing(self) -> None:
+        self._is_pausing = False
         self._settle()
 
     def _read(self, read: EventsRead) -> None:

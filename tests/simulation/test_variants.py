@@ -20,6 +20,7 @@ COPIES: Final = {*BELIEFS, "old copy", "listener"}  # an old copy that goes on t
 CAUGHT_AS: Final = {
     "reply before commit": {"acknowledged"},
     "heartbeats from memory": {"acknowledged"},
+    "proof forgotten": {"proof"},
     "publish before commit": {"published", "listener"},
     "promotion on silence": COPIES,
     "no lease after a restart": COPIES,

@@ -15,6 +15,7 @@ from tenure.broker.clock import LeaseClock
 from tenure.broker.core import BrokerCore, Outgoing
 from tenure.contract import codec
 from tenure.contract.errors import ErrorCode
+from tenure.contract.events import SessionClosedEvent
 from tenure.contract.limits import CLOCK_DRIFT_PPM, HOLD_LIMIT_MS_MAX
 from tenure.contract.messages import Events, Heartbeat, HeartbeatAck, RoleStatement, StreamMessage, Welcome
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
@@ -225,6 +226,14 @@ class PromotesOnSilence(BrokerCore):
                 self.end_session(number, ChangeReason.EXPIRED, now)
 
 
+class ForgetsProof(BrokerCore):
+    """Proof of death outlasts the commit that was to use it. Here it is dropped with what was not stored."""
+
+    def _ends_that_stay_true(self, code: ErrorCode) -> list[SessionClosedEvent]:
+        del code
+        return []
+
+
 class RepliesBeforeCommit(BrokerCore):
     """Store, then reply. This one replies as soon as the store was given the batch."""
 
@@ -268,6 +277,7 @@ BROKEN: Final[dict[str, Variant]] = {
     "no lease after a restart": Variant(core_type=core_of(ShortAfterRestart)),
     "hold forgotten": Variant(core_type=core_of(ForgetsHolds)),
     "revoked tenure confirmed": Variant(core_type=core_of(ConfirmsRevoked)),
+    "proof forgotten": Variant(core_type=ForgetsProof),
     "reply before commit": Variant(core_type=RepliesBeforeCommit),
     "publish before commit": Variant(host_type=PublishesBeforeCommit),
     "history ignored by the broker": Variant(core_type=core_of(IgnoresHistory)),

@@ -177,7 +177,7 @@ class World:
         self.network.release()
         self.listener.subscription.release()
         self.host.crash_at = None
-        self.host.refuses_next = False
+        self.host.refuses_next = self.host.is_full = False
         self.host.store_ms = STORE_MS
         processes: list[BrokerHost | Client | Listener] = [self.host, *self.clients, self.listener]
         for process in processes:

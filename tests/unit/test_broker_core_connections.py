@@ -23,7 +23,7 @@ from tenure.contract.messages import (
     Welcome,
 )
 from tenure.contract.vocabulary import Channel
-from tests.unit.core_stage import GOODBYE, CoreStage, claim_of, codes, hello_of, standby_of
+from tests.unit.core_stage import CoreStage, claim_of, codes, hello_of, standby_of
 
 READER_HELLO = Hello(version=PROTOCOL_VERSION)
 
@@ -231,18 +231,14 @@ def test_a_store_that_refuses_again_and_again_keeps_nobody_alive(is_decided: boo
     stage.open("b")
     stage.says("b/requests", standby_of("b"))
     stage.commit()
-    requests = "b/requests"
     for turn in range(5):
         stage.now_ms += 250
         if is_decided:
             stage.core.tick(stage.now)  # the end is decided together with what is refused
-        stage.says(requests, claim_of("b", f"large-{turn}"))
+        stage.says("b/requests", claim_of("b", f"large-{turn}"))
         assert stage.core.take_batch() is not None
         stage.core.start_again(stage.ledger.stored(), stage.now, ErrorCode.STORAGE_UNAVAILABLE, "the disk is full")
-        for channel in Channel:
-            stage.hello("b", channel, connection=turn + 2)
-        stage.says(f"b/control/{turn + 2}", Heartbeat(sequence=turn + 2))
-        requests = f"b/requests/{turn + 2}"
+        stage.beat("b", turn + 2)
 
     stage.core.tick(stage.now)
     stage.commit()
@@ -250,19 +246,6 @@ def test_a_store_that_refuses_again_and_again_keeps_nobody_alive(is_decided: boo
     newest = stage.core.registry.state.resources["r"]
     assert newest.active is not None
     assert newest.last_epoch > epoch
-
-
-def test_a_goodbye_that_was_not_stored_leaves_a_full_lease() -> None:
-    """What its session was last heard to say is forgotten with its end: the lease begins anew, and ends it."""
-    stage = CoreStage()
-    session = stage.open("a", lease_ms=1_000)
-    stage.now_ms += 900
-    stage.says("a/requests", GOODBYE)
-    assert stage.core.take_batch() is not None
-
-    stage.core.start_again(stage.ledger.stored(), stage.now, ErrorCode.STORAGE_UNAVAILABLE, "the disk is full")
-
-    assert stage.core.registry.state.sessions[session].expires_at_ms == stage.now_ms + 1_000
 
 
 def test_leases_begin_anew_after_a_defect() -> None:

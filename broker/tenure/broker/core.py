@@ -244,32 +244,28 @@ class BrokerCore:
 
         Everyone who waits is told that the outcome of his request is unknown. Connections of sessions that were not
         stored say hello again, because the numbers that the dropped decisions gave out will be given out again. Leases
-        run on, but for those of sessions whose end was decided otherwise than by silence. After a defect no memory is
-        trusted: every connection says hello again, and every lease begins anew.
+        run on. After a defect no memory is trusted: every connection says hello again, and every lease begins anew.
+        Sessions whose end was decided are ended again at once: whoever is dead stays so, whatever was not stored.
         """
-        expired: set[int] = set()
-        for pending in (self._in_flight, *self._gathering):
-            if pending is not None:
-                expired.update(
-                    event.session
-                    for event in pending.events
-                    if isinstance(event, SessionClosedEvent) and event.reason is ChangeReason.EXPIRED
-                )
-                info = ErrorInfo(code=code, message=f"{why}; the outcome is unknown, repeat the request")
-                body = codec.encode(ErrorReply(error=info))
-                for connection, request_id, _ in pending.replies:
-                    connection.in_flight -= 1
-                    self.outgoing.append(Outgoing(connection.route, request_id, body))
+        ends = self._ends_that_stay_true(code)
+        info = ErrorInfo(code=code, message=f"{why}; the outcome is unknown, repeat the request")
+        body = codec.encode(ErrorReply(error=info))
+        for pending in self._unstored():
+            for connection, request_id, _ in pending.replies:
+                connection.in_flight -= 1
+                self.outgoing.append(Outgoing(connection.route, request_id, body))
         self._in_flight = None
         self._unanswered = 0
         self._gathering = deque([_Pending()])
         before, self.registry = self.registry, Registry(stored, now, self.registry.limits)
         self.registry.rolled_back_revision = before.rolled_back_revision
         if code is ErrorCode.STORAGE_UNAVAILABLE:
-            self.registry.keep_leases(before, expired, now)
+            self.registry.keep_leases(before)
             self.connections.forget_others(self.registry.state.sessions)
         else:
             self.connections.forget_all()
+        for end in ends:
+            self._record(self.registry.end_session(end.session, end.reason, now, end.by))
 
     # --- answers of the shell's own -----------------------------------------------------------------------------------
 
@@ -301,6 +297,22 @@ class BrokerCore:
         return [Outgoing(connection.route, b"", body) for connection in self.connections.controls()]
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _unstored(self) -> list[_Pending]:
+        return [*self._gathering] if self._in_flight is None else [self._in_flight, *self._gathering]
+
+    def _ends_that_stay_true(self, code: ErrorCode) -> list[SessionClosedEvent]:
+        """The ends of sessions in what is not stored. A silence is what a memory says, and after a defect no reason.
+
+        The word of the kernel, of the session itself and of a person came from outside, and was on its way already.
+        """
+        return [
+            event
+            for pending in self._unstored()
+            for event in pending.events
+            if isinstance(event, SessionClosedEvent)
+            and (event.reason is not ChangeReason.EXPIRED or code is ErrorCode.STORAGE_UNAVAILABLE)
+        ]
 
     def _hello(self, route: Route, request_id: bytes, hello: Hello, peer: Peer, now: Instant) -> None:
         if hello.session_id is not None:

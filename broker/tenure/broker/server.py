@@ -39,6 +39,8 @@ _TICK_MS_MIN: Final = 1
 _LATE_WORTH_TELLING_MS: Final = 250
 _QUIET_MS: Final = 100  # without a commit, before the store does what it put off: the next one would wait for it
 _READ_MAX: Final = 16  # messages between two looks at the clocks
+_REFUSED_PAUSE_MS: Final = 250  # after a refused commit: what ended is decided again at once, and may be refused again
+_REFUSED_PAUSE_LOADS: Final = 4  # and at least so many times what loading took, which no heartbeat is heard in
 _CLOSE_MS: Final = 700  # what a shutdown gives the commits under way, so that it ends within a second
 _LINGER_MS: Final = 100
 
@@ -362,7 +364,10 @@ class Broker:
             # The registry should have seen what breaks an index of the store: that is a defect, and worth an alarm.
             tell = self._log.critical if isinstance(refused, StoreInvariantError) else self._log.error
             tell("commit.refused", reason=str(refused), events=len(batch.events))
+            began = monotonic()
             await self._start_again(ErrorCode.STORAGE_UNAVAILABLE, f"the store refused the change ({refused})")
+            loading_ms = (monotonic() - began) * 1_000
+            await asyncio.sleep(max(_REFUSED_PAUSE_MS, _REFUSED_PAUSE_LOADS * loading_ms) / 1_000)
             return True
         self._committed_ms = monotonic() * 1_000
         release = self._core.committed(self._clock.instant().unix_ms)
@@ -385,10 +390,7 @@ class Broker:
         """Drop what was decided and not stored, and go on from what the store has."""
         stored = await self._store.load()
         self._core.start_again(stored, self._clock.instant(), code, why)
-        if code is ErrorCode.STORAGE_UNAVAILABLE:
-            self._exits.forget_others(self._core.registry.state.sessions)
-        else:
-            self._exits.forget_all()
+        self._exits.forget_others(self._core.registry.state.sessions)
         self._has_fault = False
         self._settle()
         for router in self._routers:

@@ -10,7 +10,7 @@ A refusal is an `error` reply, and nothing has changed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import assert_never
 
 from msgspec import Struct, structs
@@ -27,7 +27,7 @@ from tenure.contract.errors import (
     SessionLapsedError,
     StoreRolledBackError,
 )
-from tenure.contract.events import AnyEvent, RoleChangedEvent
+from tenure.contract.events import AnyEvent, RoleChangedEvent, SessionClosedEvent
 from tenure.contract.limits import PROTOCOL_VERSION, heartbeat_interval_ms
 from tenure.contract.messages import (
     BrokerMessage,
@@ -118,20 +118,16 @@ class Registry:
             presence.heard_from(now.now_ms)
         self._leases = Leases(self.state.sessions)
 
-    def keep_leases(self, before: Registry, expired: Collection[int], now: Instant) -> None:
+    def keep_leases(self, before: Registry) -> None:
         """Count leases from what the registry before this one had heard: that stays true, whatever was not stored.
 
-        `expired` are sessions whose expiry it had decided. Would every lease begin anew, then a store that refuses
-        again and again would keep the roles of the dead.
+        Would every lease begin anew, then a store that refuses again and again would keep the roles of the silent.
         """
+        heard = before.state.ended | before.state.sessions
         for number, presence in self.state.sessions.items():
-            known = before.state.sessions.get(number)
+            known = heard.get(number)
             if known is not None:
-                presence.heard_from(known.last_heard_ms)
-            elif number in expired:
-                lease_ms = presence.record.lease_ms
-                held = [self.state.registrations[held].limit_ms(lease_ms) for held in presence.tenures.values()]
-                presence.heard_from(now.now_ms - max((lease_ms, *held)))
+                presence.goes_on_from(known)
         self._leases = Leases(self.state.sessions)
 
     def apply(self, request: ClientMessage, origin: Origin, now: Instant) -> Decision:
@@ -161,17 +157,19 @@ class Registry:
         """The store has made these events durable, the newest decided so far that it has."""
         self.committed_revision = events[-1].revision
         for event in events:
-            if isinstance(event, RoleChangedEvent) and event.previous_holder is not None:
+            if isinstance(event, SessionClosedEvent):
+                del self.state.ended[event.session]
+            elif isinstance(event, RoleChangedEvent) and event.previous_holder is not None:
                 resource = self.state.resources.get(event.resource_id)
                 if resource is not None:
                     moves.note_committed(resource, event.epoch, unix_ms)
 
-    def end_session(self, session: int, reason: ChangeReason, now: Instant) -> Decision:
+    def end_session(self, session: int, reason: ChangeReason, now: Instant, by: str = "") -> Decision:
         """End a session on proof that it does no more work. Does nothing if it is gone."""
         draft = self._draft(now)
         presence = self.state.sessions.get(session)
         if presence is not None:
-            draft.close_session(presence, reason)
+            draft.close_session(presence, reason, by)
         return self._conclude(draft, None)
 
     @property

@@ -73,6 +73,11 @@ class Presence:
         self.expires_at_ms = now_ms + self.record.lease_ms
         self.has_lapsed = False
 
+    def goes_on_from(self, known: Presence) -> None:
+        """What another memory had heard of it stays true; the status it had reported counts if it was stored."""
+        self.heard_from(known.last_heard_ms)
+        self.heard = known.heard and known.record.status is self.record.status
+
     def lease_left_ms(self, now_ms: float) -> int:
         """How long the broker waits for the next heartbeat, at least 0."""
         return max(0, int(self.expires_at_ms - now_ms))
@@ -157,6 +162,8 @@ class State:
     def __init__(self) -> None:
         self.sessions: dict[int, Presence] = {}
         self.session_numbers: dict[str, int] = {}
+        self.ended: dict[int, Presence] = {}
+        """Sessions whose end may not be stored yet: should it never be, what was heard of them stays true."""
         self.registrations: dict[int, Registration] = {}
         self.keys: dict[Key, int] = {}
         self.resources: dict[str, Resource] = {}
@@ -214,6 +221,7 @@ class State:
         presence = self.sessions.pop(number)
         if presence.registrations:
             raise InvariantError(f"session {number} ends with {len(presence.registrations)} registrations")
+        self.ended[number] = presence
         del self.session_numbers[presence.record.session_id]
         self.session_ids.removed_one(self.sessions)
 

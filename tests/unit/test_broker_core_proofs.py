@@ -1,0 +1,171 @@
+"""Proof of death outlasts the commit that was to use it: the dead are ended again, whatever was not stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tenure.contract.errors import ErrorCode
+from tenure.contract.events import AnyEvent, DeregisteredEvent, SessionClosedEvent
+from tenure.contract.messages import ExpireSession, Heartbeat, RoleStatements
+from tenure.contract.vocabulary import ChangeReason, Channel, ServiceStatus
+from tenure.domain.registry import Registry
+from tests.unit.core_stage import GOODBYE, LEASE_MS, CoreStage, codes, hello_of, standby_of
+from tests.unit.scene import EMPTY
+
+FULL = (ErrorCode.STORAGE_UNAVAILABLE, "the disk is full")
+DEFECT = (ErrorCode.INTERNAL_ERROR, "the broker met a defect")
+
+
+def a_and_b(*, silent_ms: float = 0.0) -> tuple[CoreStage, int]:
+    """The session a holds r and has not been heard for so long; b stands by. The number of a's session."""
+    stage = CoreStage()
+    session = stage.open("a")
+    stage.claim("a")
+    stage.now_ms += silent_ms
+    stage.open("b")
+    stage.says("b/requests", standby_of("b"))
+    stage.commit()
+    return stage, session
+
+
+def say_goodbye(stage: CoreStage, session: int) -> None:
+    """The session ends itself."""
+    del session
+    stage.says("a/requests", GOODBYE)
+
+
+def die(stage: CoreStage, session: int) -> None:
+    """The kernel reports the exit of the session's process."""
+    stage.core.end_session(session, ChangeReason.DIED, stage.now)
+
+
+def vouch(stage: CoreStage, session: int) -> None:
+    """A person vouches for the death of the session's process."""
+    stage.says("b/requests", ExpireSession(session=session, by="ada"))
+
+
+def refuse(stage: CoreStage, why: tuple[ErrorCode, str] = FULL) -> None:
+    """The store has not taken what it was given."""
+    stage.core.start_again(stage.ledger.stored(), stage.now, *why)
+
+
+def decided(stage: CoreStage) -> tuple[AnyEvent, ...]:
+    """What the store is given next."""
+    batch = stage.core.take_batch()
+    assert batch is not None
+    return batch.events
+
+
+@pytest.mark.parametrize(
+    ("prove", "reason"),
+    [(say_goodbye, ChangeReason.GOODBYE), (die, ChangeReason.DIED), (vouch, ChangeReason.CONFIRMED_DEAD)],
+)
+@pytest.mark.parametrize("why", [FULL, DEFECT])
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_whoever_is_dead_is_ended_again(
+    prove: Callable[[CoreStage, int], None], reason: ChangeReason, why: tuple[ErrorCode, str], is_taken: bool
+) -> None:
+    """★ However often it is dropped, under way or waiting, proof leaves the dead no role, and names its source."""
+    stage, session = a_and_b(silent_ms=LEASE_MS)
+    prove(stage, session)
+
+    for turn in range(3):
+        if is_taken or turn:
+            decided(stage)
+        refuse(stage, why)
+        assert session not in stage.core.registry.state.sessions
+
+    events = decided(stage)
+    by = "ada" if prove is vouch else ""
+    (closed,) = (event for event in events if isinstance(event, SessionClosedEvent))
+    assert (closed.session, closed.reason, closed.by) == (session, reason, by)
+    assert isinstance(events[0], DeregisteredEvent)
+    assert (events[0].reason, events[0].by) == (reason, by)
+
+
+def test_the_next_one_is_promoted_in_the_commit_that_takes_the_proof() -> None:
+    """★ Whoever was heard before the refusal needs no heartbeat after it, and the silence of the dead is told truly."""
+    stage, session = a_and_b(silent_ms=300)
+    die(stage, session)
+    for _ in range(2):
+        decided(stage)
+        stage.now_ms += 100
+        refuse(stage)
+
+    pushes = stage.commit()
+
+    ended = next(event for event in stage.published if isinstance(event, DeregisteredEvent))
+    assert ended.silent_ms == 500
+    assert [push.to for push in pushes if isinstance(push.message, RoleStatements)] == ["b/control"]
+    assert stage.core.registry.state.ended == {}
+
+
+def test_nobody_is_promoted_whose_newest_word_was_not_stored() -> None:
+    """★ It had just said that it is unhealthy, and the store has it as healthy: its next heartbeat is waited for."""
+    stage, session = a_and_b()
+    stage.says("b/control", Heartbeat(sequence=2, status=ServiceStatus.UNHEALTHY))
+    die(stage, session)
+    decided(stage)
+    refuse(stage)
+
+    stage.commit()
+
+    assert stage.core.registry.state.resources["r"].active is None
+    stage.says("b/control", Heartbeat(sequence=3))
+    stage.commit()
+    assert stage.core.registry.state.resources["r"].active is not None
+
+
+def test_an_expiry_is_decided_again_and_after_a_defect_forgotten() -> None:
+    """Silence is what a memory says: it counts on, unless that memory is not trusted."""
+    for why, lives in ((FULL, False), (DEFECT, True)):
+        stage, session = a_and_b(silent_ms=LEASE_MS)
+        stage.core.tick(stage.now)
+        decided(stage)
+
+        refuse(stage, why)
+
+        assert (session in stage.core.registry.state.sessions) is lives
+        stage.core.tick(stage.now)
+        assert stage.core.has_batch is not lives
+
+
+def test_the_end_of_a_session_that_was_not_stored_leaves_nothing() -> None:
+    """★ Its number will be another session's, which is not ended in its place."""
+    stage = CoreStage()
+    stage.says("a/requests", hello_of("a", Channel.CONTROL))
+    opened = stage.core.registry.revision
+    stage.core.end_session(opened, ChangeReason.DIED, stage.now)
+    decided(stage)
+
+    refuse(stage)
+
+    assert not stage.core.has_work
+    assert stage.open("b") == opened
+    assert opened in stage.core.registry.state.sessions
+
+
+def test_who_repeats_its_goodbye_learns_that_the_session_is_gone() -> None:
+    """The connection goes on: what is repeated is refused as any request of a session that has ended, once it has."""
+    stage, session = a_and_b()
+    say_goodbye(stage, session)
+    decided(stage)
+    refuse(stage)
+    assert codes(stage.sent()) == [ErrorCode.STORAGE_UNAVAILABLE]
+
+    stage.says("a/requests", GOODBYE)
+    assert stage.sent() == []
+
+    assert ErrorCode.SESSION_EXPIRED in codes(stage.commit())
+
+
+def test_a_session_that_the_registry_before_did_not_know_has_a_full_lease() -> None:
+    """Somebody else wrote into the store: what it has counts, and nothing was heard of that."""
+    stage, session = a_and_b()
+    registry = Registry(stage.ledger.stored(), stage.now)
+
+    registry.keep_leases(Registry(EMPTY, stage.now))
+
+    assert registry.state.sessions[session].expires_at_ms == stage.now_ms + LEASE_MS
