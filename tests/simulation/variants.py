@@ -20,10 +20,9 @@ from tenure.contract.limits import CLOCK_DRIFT_PPM, HOLD_LIMIT_MS_MAX
 from tenure.contract.messages import Events, Heartbeat, HeartbeatAck, RoleStatement, StreamMessage, Welcome
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.draft import Draft
-from tenure.domain.leases import Leases
 from tenure.domain.records import Batch, Instant, StoredState
 from tenure.domain.registry import Decision, Registry
-from tenure.domain.state import Presence
+from tenure.domain.state import Presence, leases_of
 from tenure.domain.switchovers import take_due_steps
 from tenure.sdk.session import SessionCore
 from tenure.sdk.standing import FOREVER, Reading
@@ -163,7 +162,7 @@ class ShortAfterRestart(Registry):
         for presence in self.state.sessions.values():
             presence.last_heard_ms = now.now_ms - HOLD_LIMIT_MS_MAX
             presence.expires_at_ms = now.now_ms
-        self._leases = Leases(self.state.sessions)
+        self._leases = leases_of(self.state.sessions)
 
 
 class ForgetsHolds(Registry):
@@ -173,7 +172,7 @@ class ForgetsHolds(Registry):
         del registrations_max
         draft = self._draft(now)
         take_due_steps(draft)
-        while presence := self._leases.pop_ended(now.now_ms):
+        while presence := self._leases.pop_due(now.now_ms):
             draft.close_session(presence, ChangeReason.EXPIRED)
         return self._conclude(draft, None)
 

@@ -7,7 +7,6 @@ from msgspec import structs
 
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.draft import Draft
-from tenure.domain.leases import Leases
 from tenure.domain.records import (
     DropSession,
     Instant,
@@ -19,7 +18,7 @@ from tenure.domain.records import (
     Tenure,
 )
 from tenure.domain.rising import RisingIds
-from tenure.domain.state import InvariantError, Presence, State
+from tenure.domain.state import InvariantError, Presence, State, leases_of
 
 SESSION = Session(
     number=1,
@@ -161,15 +160,17 @@ class _CountingSet(set[int]):
         return super().__contains__(member)
 
 
-def test_leases_of_ended_sessions_are_forgotten() -> None:
+def test_deadlines_of_what_has_ended_are_forgotten() -> None:
     """Sessions with long leases that are opened and ended in a loop do not fill the memory until those leases end."""
     living = {1: Presence(SESSION)}
-    leases = Leases(living)
+    leases = leases_of(living)
 
     for number in range(2, 1_000):
         living[number] = Presence(structs.replace(SESSION, number=number))
-        leases.add(living[number])
+        leases.add(number)
         del living[number]
 
     assert len(leases) <= 5
-    assert leases.pop_ended(0.0) is living[1]
+    assert leases.pop_due(0.0) is living[1]
+    assert leases.pop_due(0.0) is None
+    assert leases.next_ms() is None

@@ -52,7 +52,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     registrations_per_resource_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     """Who stands by for one resource: choosing a successor looks at each of them."""
     switchovers_max: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
-    """Switchovers under way at once: each is looked at whenever leases are."""
+    """Switchovers under way at once, each in memory for an hour at most."""
+    switchovers_per_session_max: Annotated[int, Meta(ge=1, le=GIVEN_UP_MAX)] = 100
+    """Those of one client's tenures: the answer to each of its heartbeats repeats them all."""
     abandoned_resources_max: Annotated[int, Meta(ge=0, le=100_000_000)] = 100_000
     """Resources without registrations that are remembered, so that a standby fills a vacancy that came before it."""
     requests_in_flight_max: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
@@ -80,6 +82,7 @@ class Limits(Struct, frozen=True, kw_only=True):
             registrations_per_session_max=self.registrations_per_session_max,
             registrations_per_resource_max=self.registrations_per_resource_max,
             switchovers_max=self.switchovers_max,
+            switchovers_per_session_max=self.switchovers_per_session_max,
             abandoned_resources_max=self.abandoned_resources_max,
         )
 

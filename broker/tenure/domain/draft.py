@@ -339,7 +339,7 @@ class Draft:
             raise InvariantError(f"registration {registration.registration_id} is active without its tenure")
         ended = structs.replace(tenure, ended_ms=self.now.unix_ms, end_revision=revision, end_reason=reason)
         self._put(PutTenure(ended))
-        switchover = self.state.switchovers.pop(registration.resource_id, None)
+        switchover = self.state.switchovers.end(registration.resource_id)
         if switchover is not None:
             self.planned[registration.resource_id] = switchover
         presence = self.state.sessions[registration.session]

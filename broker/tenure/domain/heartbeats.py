@@ -72,7 +72,7 @@ def _acknowledge(draft: Draft, presence: Presence, heartbeat: Heartbeat, committ
         confirmed=_confirmed(draft, presence, committed),
         given_up=ended,
         statements=statements,
-        asked=switchovers.asks_of(draft, presence) if draft.state.switchovers else (),
+        asked=switchovers.asks_of(presence, draft.now.now_ms),
     )
 
 
@@ -82,12 +82,11 @@ def _confirmed(draft: Draft, presence: Presence, committed: int) -> tuple[int, .
     An answer that comes before the commit of a grant says nothing about it, and the holder counts the new tenure from
     that heartbeat too.
     """
-    state = draft.state
-    if not state.switchovers:
+    if not presence.asked:
         return tuple(epoch for epoch in presence.tenures if epoch <= committed)
     confirmed: list[int] = []
-    for epoch, number in presence.tenures.items():
-        switchover = state.switchovers.get(state.registrations[number].resource_id)
+    for epoch in presence.tenures:
+        switchover = presence.asked.get(epoch)
         is_revoking = switchover is not None and switchover.is_revoking
         if switchover is not None and (not is_revoking or epoch > committed):
             switchover.confirmed_ms = draft.now.now_ms

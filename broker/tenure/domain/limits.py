@@ -17,7 +17,9 @@ class RegistryLimits(Struct, frozen=True, kw_only=True):
     """As many as there may be sessions. Choosing a successor looks at each standby of a resource, so that this bounds
     how long one decision takes."""
     switchovers_max: int = 1_000
-    """How many may be under way at once: each is looked at whenever leases are."""
+    """How many may be under way at once, each in memory for an hour at most."""
+    switchovers_per_session_max: int = 100
+    """How many of those one session may be asked for: the answer to each of its heartbeats repeats them all."""
     abandoned_resources_max: int = 100_000
     """How many resources without registrations are remembered, so that a later standby fills their vacancy; the
     longest abandoned is forgotten first."""

@@ -60,10 +60,9 @@ from tenure.contract.messages import (
 from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tenure.domain import claims, heartbeats, moves, reads, switchovers
 from tenure.domain.draft import Draft
-from tenure.domain.leases import Leases
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.records import Change, Instant, StoredState
-from tenure.domain.state import Presence, State
+from tenure.domain.state import Presence, State, leases_of
 from tenure.domain.validation import (
     check_batch,
     check_cancel_switchover,
@@ -116,7 +115,7 @@ class Registry:
         self.state.load(stored)
         for presence in self.state.sessions.values():
             presence.heard_from(now.now_ms)
-        self._leases = Leases(self.state.sessions)
+        self._leases = leases_of(self.state.sessions)
 
     def keep_leases(self, before: Registry) -> None:
         """Count leases from what the registry before this one had heard: that stays true, whatever was not stored.
@@ -128,7 +127,7 @@ class Registry:
             known = heard.get(number)
             if known is not None:
                 presence.goes_on_from(known)
-        self._leases = Leases(self.state.sessions)
+        self._leases = leases_of(self.state.sessions)
 
     def apply(self, request: ClientMessage, origin: Origin, now: Instant) -> Decision:
         """Decide on a client's request. A refusal is a decision too, and changes nothing."""
@@ -147,10 +146,10 @@ class Registry:
         draft = self._draft(now)
         switchovers.take_due_steps(draft)
         seen = 0
-        while seen < registrations_max and (presence := self._leases.pop_ended(now.now_ms)):
+        while seen < registrations_max and (presence := self._leases.pop_due(now.now_ms)):
             seen += 1 + len(presence.registrations)
             if draft.lapse(presence):
-                self._leases.add(presence)
+                self._leases.add(presence.record.number)
         return self._conclude(draft, None)
 
     def committed(self, events: Sequence[AnyEvent], unix_ms: int) -> None:
@@ -175,11 +174,11 @@ class Registry:
     @property
     def next_expiry_ms(self) -> float | None:
         """The earliest time at which `expire` may have something to do; None if there is no session."""
-        next_end_ms = self._leases.next_end_ms()
-        under_way = self.state.switchovers
-        if next_end_ms is None or not under_way:
+        next_end_ms = self._leases.next_ms()
+        next_step_ms = self.state.switchovers.next_due_ms()
+        if next_end_ms is None or next_step_ms is None:
             return next_end_ms
-        return min(next_end_ms, *(switchover.due_ms for switchover in under_way.values()))
+        return min(next_end_ms, next_step_ms)
 
     def _draft(self, now: Instant) -> Draft:
         return Draft(
@@ -323,7 +322,7 @@ class Registry:
                 limit=self.limits.sessions_max,
             )
         presence = draft.open_session(hello.session_id, origin.identity, hello.lease_ms, hello.client)
-        self._leases.add(presence)
+        self._leases.add(presence.record.number)
         return self._welcome(presence)
 
     def _welcome(self, presence: Presence | None) -> Welcome:
@@ -342,7 +341,7 @@ class Registry:
         had_lapsed = presence.has_lapsed
         ack = heartbeats.renew(draft, presence, heartbeat, self.committed_revision)
         if had_lapsed:  # it is watched for the end of what it held, which may be later than that of its lease
-            self._leases.add(presence)
+            self._leases.add(presence.record.number)
         return ack
 
     def _result(self, draft: Draft, presence: Presence, request: Register) -> RegisterResult:

@@ -6,10 +6,12 @@ construction. The invariant that a resource has at most one active registration 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from tenure.contract.views import Move
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
+from tenure.domain.deadlines import Deadlines
 from tenure.domain.records import (
     Change,
     DropRegistration,
@@ -38,6 +40,7 @@ class Presence:
     """A living session: its durable record, what it holds, and the volatile facts about its heartbeats."""
 
     __slots__ = (
+        "asked",
         "changed_revision",
         "expires_at_ms",
         "has_lapsed",
@@ -56,6 +59,8 @@ class Presence:
         """Registration ids in the order they came."""
         self.tenures: dict[int, int] = {}
         """Epoch → registration id of every tenure it is in."""
+        self.asked: dict[int, Switchover] = {}
+        """By epoch, the switchovers of these that are under way."""
         self.changed_revision = record.number
         """The newest revision that touched the session or a registration of it."""
         self.expires_at_ms = 0.0
@@ -101,12 +106,17 @@ class Switchover:
         "even_if_vacant",
         "is_revoking",
         "limit_ms",
+        "presence",
         "registration_id",
+        "resource_id",
         "to_registration_id",
     )
 
     def __init__(self, holder: Registration, presence: Presence, asked: Instant, drain_ms: int) -> None:
+        self.resource_id = holder.resource_id
         self.registration_id = holder.registration_id
+        self.presence = presence
+        """That of the holder."""
         self.epoch = holder.epoch
         self.asked = asked
         self.drain_ends_ms = asked.now_ms + drain_ms
@@ -127,6 +137,52 @@ class Switchover:
     def drain_left_ms(self, now_ms: float) -> int:
         """How long the holder may go on with its work."""
         return max(0, int(self.drain_ends_ms - now_ms))
+
+
+class Switchovers:
+    """Those under way: by resource, by their holder's session, and which is due next.
+
+    So a heartbeat looks at what is asked of its own session alone, and nobody at all of them.
+    """
+
+    def __init__(self) -> None:
+        self.by_resource: dict[str, Switchover] = {}
+        self._deadlines = Deadlines(self.by_resource, lambda switchover: switchover.due_ms)
+
+    def __len__(self) -> int:
+        return len(self.by_resource)
+
+    def get(self, resource_id: str) -> Switchover | None:
+        """The one of a resource."""
+        return self.by_resource.get(resource_id)
+
+    def begin(self, switchover: Switchover) -> None:
+        """Take one in that has been asked for."""
+        self.by_resource[switchover.resource_id] = switchover
+        switchover.presence.asked[switchover.epoch] = switchover
+        self.watch(switchover)
+
+    def watch(self, switchover: Switchover) -> None:
+        """Its next step is due at another time than before."""
+        self._deadlines.add(switchover.resource_id)
+
+    def end(self, resource_id: str) -> Switchover | None:
+        """Forget the one of a resource; returns it, if there was one."""
+        switchover = self.by_resource.pop(resource_id, None)
+        if switchover is not None:
+            del switchover.presence.asked[switchover.epoch]
+        return switchover
+
+    def next_due_ms(self) -> float | None:
+        """The earliest time at which a step may be due; None if none is under way."""
+        return self._deadlines.next_ms()
+
+    def take_due(self, now_ms: float) -> list[Switchover]:
+        """All whose next step is due, in the order of their times: each once, and no longer watched."""
+        due: dict[Switchover, None] = {}
+        while (switchover := self._deadlines.pop_due(now_ms)) is not None:
+            due[switchover] = None
+        return list(due)
 
 
 class Resource:
@@ -173,8 +229,7 @@ class State:
         self.session_ids = RisingIds()
         self.abandoned: dict[str, None] = {}
         """Resources that had a tenure and have no registration, the longest abandoned first."""
-        self.switchovers: dict[str, Switchover] = {}
-        """Those under way, by resource."""
+        self.switchovers = Switchovers()
 
     def load(self, stored: StoredState) -> None:
         """Take in what a store kept. The state must be empty."""
@@ -292,3 +347,8 @@ class State:
         if tenure.epoch < resource.last_epoch:
             raise InvariantError(f"{tenure.resource_id!r}: epoch {tenure.epoch} after {resource.last_epoch}")
         resource.tenure = tenure
+
+
+def leases_of(sessions: Mapping[int, Presence]) -> Deadlines[int, Presence]:
+    """The ends of the leases of all living sessions, those that go on for what they hold included."""
+    return Deadlines(sessions, lambda presence: presence.expires_at_ms)

@@ -32,7 +32,7 @@ def start(draft: Draft, request: SwitchoverRequest, by: str, limits: RegistryLim
         NotActiveError: The tenure named is over.
         NotEligibleError: The successor named, or anybody at all, could not be promoted at present.
         SwitchoverUnderWayError: Another one is, to somebody else.
-        LimitExceededError: Too many are under way.
+        LimitExceededError: Too many are under way, in all or of the holder's session.
     """
     resource, holder = _held(draft, request.resource_id, request.epoch)
     under_way = draft.state.switchovers.get(request.resource_id)
@@ -44,21 +44,18 @@ def start(draft: Draft, request: SwitchoverRequest, by: str, limits: RegistryLim
             )
         if not under_way.is_revoking and draft.now.now_ms + request.drain_ms < under_way.drain_ends_ms:
             under_way.drain_ends_ms = draft.now.now_ms + request.drain_ms
+            draft.state.switchovers.watch(under_way)
             _ask(draft, holder, request.drain_ms)
         return SwitchoverStarted(registration_id=holder.registration_id, epoch=holder.epoch)
-    if len(draft.state.switchovers) >= limits.switchovers_max:
-        raise LimitExceededError(
-            f"{len(draft.state.switchovers)} switchovers are under way, which is the limit (switchovers_max); wait for "
-            "some to end",
-            limit=limits.switchovers_max,
-        )
-    switchover = Switchover(holder, draft.state.sessions[holder.session], draft.now, request.drain_ms)
+    presence = draft.state.sessions[holder.session]
+    _check_room(draft, presence, limits)
+    switchover = Switchover(holder, presence, draft.now, request.drain_ms)
     switchover.to_registration_id = request.to_registration_id
     switchover.even_if_vacant = request.even_if_vacant
     switchover.is_revoking = request.drain_ms == 0
     switchover.by = by
     _check_successor(draft, resource, switchover)
-    draft.state.switchovers[request.resource_id] = switchover
+    draft.state.switchovers.begin(switchover)
     _ask(draft, holder, request.drain_ms)
     return SwitchoverStarted(registration_id=holder.registration_id, epoch=holder.epoch)
 
@@ -71,9 +68,9 @@ def cancel(draft: Draft, request: CancelSwitchover) -> SwitchoverCancelled:
         NotActiveError: The tenure named is over.
     """
     _, holder = _held(draft, request.resource_id, request.epoch)
-    if request.resource_id not in draft.state.switchovers:
+    if draft.state.switchovers.get(request.resource_id) is None:
         raise NotFoundError(f"no switchover of {request.resource_id!r} is under way; nothing was changed")
-    _withdraw(draft, request.resource_id, holder)
+    _withdraw(draft, holder)
     return SwitchoverCancelled(epoch=holder.epoch)
 
 
@@ -96,28 +93,26 @@ def leave_tenure(draft: Draft, holder: Registration, reason: ChangeReason) -> Re
 
 def take_due_steps(draft: Draft) -> None:
     """Stop renewing the tenures whose drain is over, and end those that nobody can believe in any more."""
-    for resource_id, switchover in list(draft.state.switchovers.items()):
-        if switchover.due_ms > draft.now.now_ms:
-            continue
+    for switchover in draft.state.switchovers.take_due(draft.now.now_ms):
         holder = draft.state.registrations[switchover.registration_id]
         if switchover.is_revoking:
             _swap(draft, holder, ChangeReason.REVOKED, switchover)
-        elif _has_successor(draft, draft.state.resources[resource_id], switchover):
+        elif _has_successor(draft, draft.state.resources[switchover.resource_id], switchover):
             switchover.is_revoking = True
+            draft.state.switchovers.watch(switchover)
         else:
-            _withdraw(draft, resource_id, holder)
+            _withdraw(draft, holder)
 
 
-def asks_of(draft: Draft, presence: Presence) -> tuple[StepDown, ...]:
+def asks_of(presence: Presence, now_ms: float) -> tuple[StepDown, ...]:
     """Which tenures of a session have been asked to end."""
     return tuple(
         StepDown(
             registration_id=switchover.registration_id,
             epoch=switchover.epoch,
-            drain_ms=switchover.drain_left_ms(draft.now.now_ms),
+            drain_ms=switchover.drain_left_ms(now_ms),
         )
-        for switchover in draft.state.switchovers.values()
-        if switchover.registration_id in presence.registrations
+        for switchover in presence.asked.values()
     )
 
 
@@ -145,6 +140,21 @@ def _held(draft: Draft, resource_id: str, epoch: int) -> tuple[Resource, Registr
             "nothing was changed"
         )
     return resource, holder
+
+
+def _check_room(draft: Draft, presence: Presence, limits: RegistryLimits) -> None:
+    under_way = len(draft.state.switchovers)
+    if under_way >= limits.switchovers_max:
+        raise LimitExceededError(
+            f"{under_way} switchovers are under way, which is the limit (switchovers_max); wait for some to end",
+            limit=limits.switchovers_max,
+        )
+    if len(presence.asked) >= limits.switchovers_per_session_max:
+        raise LimitExceededError(
+            f"session {presence.record.number} has been asked for {len(presence.asked)} of its tenures, which is the "
+            "limit (switchovers_per_session_max); wait for some to end",
+            limit=limits.switchovers_per_session_max,
+        )
 
 
 def _check_successor(draft: Draft, resource: Resource, switchover: Switchover) -> None:
@@ -185,8 +195,8 @@ def _ask(draft: Draft, holder: Registration, drain_ms: int) -> None:
     _tell(draft, holder, StepDown(registration_id=holder.registration_id, epoch=holder.epoch, drain_ms=drain_ms))
 
 
-def _withdraw(draft: Draft, resource_id: str, holder: Registration) -> None:
-    del draft.state.switchovers[resource_id]
+def _withdraw(draft: Draft, holder: Registration) -> None:
+    draft.state.switchovers.end(holder.resource_id)
     _tell(draft, holder, StepDown(registration_id=holder.registration_id, epoch=holder.epoch, withdrawn=True))
 
 
