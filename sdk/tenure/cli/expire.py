@@ -1,7 +1,7 @@
-"""`tenure expire`: a person vouches that an instance's process is dead, so that nobody waits for its lease any longer.
+"""`tenure expire`: a person vouches that an instance's process is dead, so that nobody waits for its hold limit.
 
-Whoever is wrong about it makes two actives: it is done only with `--confirm-dead`, refused while the process is heard,
-and stands in the events with the name of whoever said so.
+Whoever is wrong about it makes two actives: it is done only with `--confirm-dead`, refused until a whole lease has
+passed in silence, and stands in the events with the name of whoever said so.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def expire(
     """Vouch that an instance's process is dead: its session ends at once, and its roles move without waiting.
 
     If the process lives after all, TWO INSTANCES ARE ACTIVE until it hears of it: look at the machine first. It is
-    refused while its heartbeats come. Your name, as this machine and the broker know it, stands in the events.
+    refused until it was silent for its whole lease. Your name, as this machine and the broker know it, stands in the
+    events.
 
     Exit code 1 if there is no such instance or it is heard, 64 without --confirm-dead or if the name fits several
     processes, 69 if no broker answers.
@@ -70,17 +71,14 @@ async def _end(reader: Reader, session: int, instance_id: str) -> SessionEnded:
 
     Raises:
         NotFoundError: It has ended by itself in the meantime.
-        InstanceAliveError: Its heartbeats come.
+        InstanceAliveError: It has been silent for less than its lease.
     """
     try:
         return await reader.request(ExpireSession(session=session, by=this_person()), SessionEnded)
     except NotFoundError:  # of a session, which nobody has asked for by its number
         raise NotFoundError(f"{instance_id} has ended already; nothing was changed") from None
-    except InstanceAliveError:
-        raise InstanceAliveError(
-            f"the heartbeats of {instance_id} come, so that its process lives; nothing was changed. Move its roles "
-            "with a switchover instead, or stop the process"
-        ) from None
+    except InstanceAliveError as alive:
+        raise InstanceAliveError(str(alive).replace(f"session {session}", instance_id, 1)) from None
 
 
 def _session_of(
@@ -125,8 +123,10 @@ def _warning(instance_id: str, all_its: Sequence[ServiceInstance]) -> list[str]:
             "The next ones would be promoted at once. If the process lives, TWO would be active until it hears of it, "
             f"for up to {max(max(one.lease_ms, one.hold_limit_ms) for one in held):,} ms: make sure that it is dead."
         )
-    if all_its[0].status is not ServiceStatus.LATE:
-        lines.append(f"It would be refused now: its heartbeats come, so that its process lives ({all_its[0].status}).")
+    silent_ms = all_its[0].lease_ms
+    is_late = all_its[0].status is ServiceStatus.LATE
+    now = "" if is_late else f"; now it would be, it is {all_its[0].status}"
+    lines.append(f"It is refused until the session was silent for its whole lease of {silent_ms:,} ms{now}.")
     return lines
 
 
