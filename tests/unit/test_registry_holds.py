@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tenure.contract.errors import InvalidRequestError, SessionLapsedError
 from tenure.contract.events import RoleChangedEvent, SessionClosedEvent
 from tenure.contract.limits import HOLD_LIMIT_MS_MAX
-from tenure.contract.messages import Register
+from tenure.contract.messages import Register, Registered, Switchover
 from tenure.contract.vocabulary import ChangeReason, ServiceRole
-from tests.unit.scene import LEASE_MS, Scene
+from tests.unit.scene import LEASE_MS, Client, Scene
 
 HOLD_MS = 3 * LEASE_MS
 
@@ -113,6 +115,80 @@ def test_a_lapsed_session_is_granted_nothing() -> None:
 
     a.beat()
     a.claim("other")
+
+
+def resign(scene: Scene, holder: Client, held: Registered) -> None:
+    """Its requests get through, and its heartbeats do not."""
+    del scene
+    holder.resign(held)
+
+
+def deregister(scene: Scene, holder: Client, held: Registered) -> None:
+    """Likewise."""
+    del scene
+    holder.deregister(held)
+
+
+@pytest.mark.parametrize("lose", [resign, deregister])
+def test_a_session_that_lapsed_ends_with_the_last_tenure_it_went_on_for(
+    lose: Callable[[Scene, Client, Registered], None],
+) -> None:
+    """★ Its lease is over, and nothing is left that could be held: its standbys and its names are free at once."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("held", hold_limit_ms=HOLD_MS)
+    a.claim("plain")
+    b.stand_by("held")
+    scene.pass_ms(LEASE_MS, b)
+    assert scene.who("plain") == "- | a"
+
+    lose(scene, a, held)
+
+    assert a.session not in scene.registry.state.sessions
+    assert scene.who("held") == "b |"
+    closed = next(event for event in scene.events if isinstance(event, SessionClosedEvent))
+    assert (closed.session, closed.reason) == (a.session, ChangeReason.EXPIRED)
+
+
+def test_a_session_that_lapsed_ends_with_what_a_switchover_has_revoked() -> None:
+    """★ Its tenure was confirmed no more while it was still heard: that ends first, and the session with it."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("held", hold_limit_ms=HOLD_MS)
+    b.stand_by("held")
+    scene.ask(Switchover(resource_id="held", epoch=held.epoch))
+    scene.pass_ms(LEASE_MS / 2, a, b)
+
+    scene.pass_ms(HOLD_MS - LEASE_MS / 2 - 1, b)
+    assert scene.who("held") == "a | b"
+    scene.pass_ms(1, b)
+
+    assert scene.who("held") == "b |"
+    assert a.session not in scene.registry.state.sessions
+
+
+def test_a_session_that_lapsed_goes_on_for_the_other_tenure_it_holds() -> None:
+    """Of two the one that is resigned does not end it."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    first, second = (a.claim(name, hold_limit_ms=HOLD_MS) for name in ("first", "second"))
+    scene.pass_ms(LEASE_MS, b)
+
+    a.resign(first)
+    assert a.beat().confirmed == (second.epoch,)
+
+
+def test_a_session_whose_lease_runs_goes_on_without_a_tenure() -> None:
+    """One that was heard again after its lease had run out is a session like any other."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("held", hold_limit_ms=HOLD_MS)
+    scene.pass_ms(LEASE_MS, b)
+    a.beat()
+
+    a.resign(held)
+
+    assert a.beat().session == a.session
 
 
 def test_proof_ends_a_held_tenure_at_once() -> None:

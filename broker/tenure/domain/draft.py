@@ -57,6 +57,7 @@ class Draft:
 
     __slots__ = (
         "abandoned_max",
+        "bereft",
         "changes",
         "events",
         "may_promote",
@@ -82,6 +83,8 @@ class Draft:
         """What to tell sessions that did not ask: their public number, and the statement."""
         self.step_downs: list[tuple[int, StepDown]] = []
         """Which sessions to ask for which of their tenures."""
+        self.bereft: dict[int, None] = {}
+        """Sessions that went on for the sake of what they held, and have lost one of these."""
         self.planned: dict[str, Switchover] = {}
         """Switchovers whose tenure has ended in this decision, by resource."""
 
@@ -159,6 +162,13 @@ class Draft:
         for registration in over:
             self.fill(registration.resource_id)
         return True
+
+    def close_bereft(self) -> None:
+        """End the sessions whose lease is over and that hold nothing any more, however they came to lose it."""
+        for number in self.bereft:
+            presence = self.state.sessions.get(number)
+            if presence is not None and presence.has_lapsed and not presence.tenures:
+                self.close_session(presence, ChangeReason.EXPIRED)
 
     def begin_registration(
         self, presence: Presence, request: Register, resource_id: str, role: ServiceRole, *, candidate: bool
@@ -343,6 +353,8 @@ class Draft:
         if switchover is not None:
             self.planned[registration.resource_id] = switchover
         presence = self.state.sessions[registration.session]
+        if presence.has_lapsed:
+            self.bereft[registration.session] = None
         silent_ms = max(0, int(self.now.now_ms - presence.last_heard_ms))
         begin_move(resource, registration, presence.record.lease_ms, reason, silent_ms, self.now.unix_ms, switchover)
         return silent_ms

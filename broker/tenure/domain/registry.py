@@ -190,6 +190,7 @@ class Registry:
         )
 
     def _conclude(self, draft: Draft, reply: BrokerMessage | None) -> Decision:
+        draft.close_bereft()
         self.revision = draft.revision
         return Decision(
             reply=reply,
