@@ -26,6 +26,8 @@ from tenure.sdk.reader import Reader
 from tenure.storage.memory import MemoryStore
 from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, SHORT_LEASE_MS, BrokerHere, until, until_changed
 
+HOLD_MS = 2 * LONG_LEASE_MS
+
 
 def client_of(broker: BrokerHere, lease_ms: int = LONG_LEASE_MS, timeout_ms: float = 10_000) -> ServiceClient:
     """A client over ipc."""
@@ -233,6 +235,43 @@ async def test_an_instance_that_restarts_at_once_outwaits_its_ghost(broker: Brok
             assert a.is_active
     finally:
         await ghost.close()
+
+
+async def test_a_ghost_that_holds_a_role_for_long_is_outwaited_until_somebody_proves_it_dead(
+    broker: BrokerHere,
+) -> None:
+    """★ Its hold limit would end it in twenty minutes, and registering waits; proof comes sooner, and is noticed."""
+    ghost = ServiceClient(broker.tcp, lease_ms=SHORT_LEASE_MS)
+    await ghost.open()
+    await claim_held(ghost, "a")
+    session = next(iter(broker.running._core.registry.state.sessions))  # pyright: ignore[reportPrivateUsage]
+    _fall_silent(ghost)
+    try:
+        async with client_of(broker) as client:
+            claiming = asyncio.create_task(claim_held(client, "a"))
+            presence = broker.running._core.registry.state.sessions[session]  # pyright: ignore[reportPrivateUsage]
+            await until(lambda: presence.has_lapsed, "its lease is over")
+            assert not claiming.done()
+            broker.running._process_exited(session)  # pyright: ignore[reportPrivateUsage]
+            assert (await asyncio.wait_for(claiming, PATIENCE_S)).is_active
+    finally:
+        await ghost.close()
+
+
+async def test_a_living_duplicate_is_told_apart_from_a_ghost_before_its_hold_limit(broker: BrokerHere) -> None:
+    """★ It is renewed, so that it will not end when it was to: nobody waits twenty minutes to hear that."""
+    async with client_of(broker, lease_ms=2_000) as first, client_of(broker) as second:
+        await claim_held(first, "a")
+        with pytest.raises(DuplicateInstanceError) as refused:
+            await asyncio.wait_for(claim_held(second, "a"), PATIENCE_S)
+        assert refused.value.retry_after_ms > HOLD_MS - 2_000
+
+
+async def claim_held(client: ServiceClient, instance_id: str) -> Registration:
+    """Claim the role, to be held for twenty minutes of silence."""
+    return await client.register(
+        "gw", instance_id=instance_id, resource_id="acct", role="active", on_broker_loss="hold", hold_limit_ms=HOLD_MS
+    )
 
 
 def _fall_silent(client: ServiceClient) -> None:

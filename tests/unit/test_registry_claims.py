@@ -10,7 +10,7 @@ from tenure.contract.messages import Register, Registered, RoleStatement
 from tenure.contract.views import Holder
 from tenure.contract.vocabulary import ChangeReason, OnConflict, ServiceRole, ServiceStatus
 from tenure.domain.limits import RegistryLimits
-from tests.unit.scene import Scene
+from tests.unit.scene import LEASE_MS, Scene
 
 
 def test_no_role_given_means_standby() -> None:
@@ -237,17 +237,38 @@ def test_the_same_instance_in_another_session() -> None:
     assert "1500 ms" in str(refused.value)
 
 
-def test_a_restarted_service_meets_its_own_ghost() -> None:
-    """A service that restarts at once is refused until its previous session has expired, then it has its role."""
+@pytest.mark.parametrize(
+    ("hold_limits_ms", "silent_ms"), [((), 0.5), ((6_000,), 0.5), ((9_000, 6_000), 0.5), ((9_000, 6_000), LEASE_MS)]
+)
+def test_a_restarted_service_meets_its_own_ghost(hold_limits_ms: tuple[int, ...], silent_ms: float) -> None:
+    """★ A service that restarts is told when its previous session ends, with all it holds: then it has its role."""
     scene = Scene()
     before, after = scene.client("before"), scene.client("after")
     before.claim("r", instance_id="a")
+    for hold_limit_ms in hold_limits_ms:
+        before.claim(f"held for {hold_limit_ms}", hold_limit_ms=hold_limit_ms)
+    scene.pass_ms(silent_ms, after)
 
     with pytest.raises(DuplicateInstanceError) as refused:
         after.claim("r", instance_id="a")
-    scene.pass_ms(refused.value.retry_after_ms, after)
+    scene.pass_ms(refused.value.retry_after_ms - 1, after)
+    with pytest.raises(DuplicateInstanceError):
+        after.claim("r", instance_id="a")
+    scene.pass_ms(1, after)
 
     assert after.claim("r", instance_id="a").role is ServiceRole.ACTIVE
+
+
+def test_a_ghost_that_only_stood_by_ends_with_its_lease() -> None:
+    """It holds nothing that could outlast it."""
+    scene = Scene()
+    before, after = scene.client("before"), scene.client("after")
+    before.stand_by("r", instance_id="a")
+
+    with pytest.raises(DuplicateInstanceError) as refused:
+        after.stand_by("r", instance_id="a")
+
+    assert refused.value.retry_after_ms == LEASE_MS
 
 
 def test_the_same_instance_for_another_resource() -> None:

@@ -6,6 +6,8 @@ A repeat of a request that was carried out finds its result and changes nothing.
 
 from __future__ import annotations
 
+from math import ceil
+
 from msgspec import structs
 
 from tenure.contract.errors import (
@@ -116,7 +118,7 @@ def _ask_again(draft: Draft, presence: Presence, request: Register, registration
             registration.service_name,
             registration.instance_id,
             registration.resource_id,
-            retry_after_ms=other.lease_left_ms(draft.now.now_ms),
+            retry_after_ms=max(0, ceil(draft.state.ends_ms(other) - draft.now.now_ms)),
         )
     is_granted = False
     if registration.role is ServiceRole.ACTIVE and registration.hold_limit_ms != request.hold_limit_ms:

@@ -240,6 +240,12 @@ class State:
         for registration in sorted(stored.registrations, key=lambda registration: registration.registration_id):
             self.absorb(PutRegistration(registration))
 
+    def ends_ms(self, presence: Presence) -> float:
+        """When a session ends if it stays silent: with its lease, or with the last tenure that it holds for longer."""
+        lease_ms = presence.record.lease_ms
+        limits_ms = (self.registrations[number].limit_ms(lease_ms) for number in presence.tenures.values())
+        return presence.last_heard_ms + max((lease_ms, *limits_ms))
+
     def absorb(self, change: Change) -> None:
         """Make a change true.
 

@@ -31,6 +31,7 @@ from tenure.sdk.session_owner import SessionOwner, StatusName
 TIMEOUT_MS_DEFAULT: Final = 10_000
 """How long a request is repeated before it fails."""
 _GHOST_RETRY_MS: Final = 50
+_GHOST_RETRY_MS_MAX: Final = 1_000  # a proof may end it long before its hold limit does
 _GHOST_MARGIN_MS: Final = 500  # what an expiry may take beyond the lease that `retry_after_ms` counted
 
 _candidate: Final = partial(registration_request, role=ServiceRole.ACTIVE, on_conflict=OnConflict.STANDBY)
@@ -131,7 +132,7 @@ class ServiceClient(SessionOwner, Questions):
             on_broker_loss: What becomes of the role when the broker does not answer: `step-down` gives it up with the
                 lease, `hold` with the hold limit. While a holder is silent nobody else is promoted before that either.
             hold_limit_ms: How long it is held, longer than the lease; by default 30,000 milliseconds.
-            wait_for_ghost: Whether to wait for the lease of a previous run of the same instance to end.
+            wait_for_ghost: Whether to wait for a previous run of the same instance to end, by its lease or hold limit.
 
         Raises:
             RoleConflictError: Somebody else is active; `holder` says who. Nothing was registered.
@@ -172,7 +173,7 @@ class ServiceClient(SessionOwner, Questions):
         return await self._outwait_ghost(item, patience_ms)
 
     async def _outwait_ghost(self, item: Register, patience_ms: float) -> Registration:
-        """Register again until the other session's lease, as it was when first met, has certainly ended."""
+        """Register again until the other session has ended, or turns out to live beyond when it was to end."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + patience_ms / 1_000
         while True:
@@ -180,9 +181,10 @@ class ServiceClient(SessionOwner, Questions):
                 return await self._living().register(item)
             except DuplicateInstanceError as duplicate:
                 left_ms = (ends_at - loop.time()) * 1_000
-                if left_ms <= 0:
+                if duplicate.retry_after_ms >= left_ms:
                     raise
-                await asyncio.sleep(min(left_ms, max(_GHOST_RETRY_MS, duplicate.retry_after_ms)) / 1_000)
+                pause_ms = min(max(_GHOST_RETRY_MS, duplicate.retry_after_ms), _GHOST_RETRY_MS_MAX)
+                await asyncio.sleep(pause_ms / 1_000)
 
     async def register_many(self, items: Iterable[Register]) -> list[Registration | RequestRefusedError]:
         """Register up to 1,000 instances in one commit; a registration or the refusal for each, in order.
