@@ -54,6 +54,24 @@ def test_the_first_word_on_an_entry_counts() -> None:
     assert scene.moves("r")[-1].gap_ms == 0
 
 
+@pytest.mark.parametrize("ago_ms", [8, 2_000, 2**53])
+def test_nobody_was_active_before_it_was_granted(ago_ms: int) -> None:
+    """★ A client whose clock or word is wrong makes no gap that cannot have been: the grant was durable first."""
+    scene = Scene(is_committing=False)
+    a, b = scene.client("a"), scene.client("b")
+    a.claim("r")
+    b.stand_by("r")
+    scene.commit()
+    a.goodbye()
+    scene.now_ms += 5
+    scene.commit()
+    scene.now_ms += 7
+    epoch = scene.registry.state.resources["r"].last_epoch
+    b.beat(entered=(Entered(epoch=epoch, ago_ms=ago_ms), Entered(epoch=epoch, ago_ms=0)))
+
+    assert scene.moves("r")[-1].gap_ms == 5
+
+
 def test_how_long_nobody_was_active_is_not_known_of_one_that_had_stopped_before() -> None:
     """★ A holder that could not confirm its lease had stopped before it said so: no small number is made of that."""
     scene = Scene()

@@ -30,11 +30,11 @@ def renew(draft: Draft, presence: Presence, heartbeat: Heartbeat, committed: int
         if number is not None:
             reason = ChangeReason.RESIGNED if given_up.declined else ChangeReason.GIVEN_UP
             switchovers.leave_tenure(draft, state.registrations[number], reason)
-    for entered in heartbeat.entered:
-        number = presence.tenures.get(entered.epoch)
+    for epoch, ago_ms in {entered.epoch: entered.ago_ms for entered in reversed(heartbeat.entered)}.items():
+        number = presence.tenures.get(epoch)
         if number is not None:
             resource = state.resources[state.registrations[number].resource_id]
-            moves.note_entered(resource, entered.epoch, draft.now.unix_ms - entered.ago_ms)
+            moves.note_entered(resource, epoch, draft.now.unix_ms - ago_ms)
     if heartbeat.status.may_be_promoted and not might_be_promoted:
         _fill_with(draft, presence, heartbeat.status)
     return _acknowledge(draft, presence, heartbeat, committed)

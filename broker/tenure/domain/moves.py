@@ -63,8 +63,13 @@ def note_committed(resource: Resource, epoch: int, unix_ms: int) -> None:
 
 
 def note_entered(resource: Resource, epoch: int, unix_ms: int) -> None:
-    """A holder was first active in its tenure at this time, by the broker's clock. The first word on it counts."""
+    """A holder was first active in its tenure at this time, by the broker's clock. The first word on it counts.
+
+    It cannot have been before the tenure was granted, and that durably: who says so entered as early as can be.
+    """
     resource.moves = tuple(
-        structs.replace(move, entered_ms=unix_ms) if move.new_epoch == epoch and not move.entered_ms else move
+        structs.replace(move, entered_ms=max(unix_ms, move.promoted_ms, move.committed_ms))
+        if move.new_epoch == epoch and not move.entered_ms
+        else move
         for move in resource.moves
     )
