@@ -162,6 +162,7 @@ class BrokerHost(Process):
         for one in outgoing:
             self._send(one)
         core.conflicts.clear()
+        core.interventions.clear()
         reads, core.event_reads = core.event_reads, []
         for read in reads:
             self.later(self.store_ms, partial(self._read, read))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tenure.broker.core import CoreLimits
+from tenure.broker.peers import Peer
 from tenure.contract.errors import ErrorCode
 from tenure.contract.events import RegisteredEvent, SessionClosedEvent
 from tenure.contract.limits import PROTOCOL_VERSION
 from tenure.contract.messages import (
+    ExpireSession,
     Farewell,
     GetResource,
     GivenUp,
@@ -246,6 +248,23 @@ def test_a_process_that_died_ends_its_session_at_once() -> None:
     assert isinstance(push.message, RoleStatements)
     assert push.message.statements[0].role is ServiceRole.ACTIVE
     assert [event.reason for event in stage.published if isinstance(event, SessionClosedEvent)] == [ChangeReason.DIED]
+
+
+def test_what_a_person_asks_for_is_noted_with_what_was_decided() -> None:
+    """★ A word that was refused has ended nobody, and the log says so: each request is noted with its outcome."""
+    stage = CoreStage()
+    session = stage.open("a", peer=Peer(uid=7, pid=1))
+    held = stage.claim("a")
+    requests: list[Switchover | ExpireSession] = [
+        ExpireSession(session=session),
+        Switchover(resource_id="r", epoch=held.epoch, even_if_vacant=True),
+    ]
+
+    for request in requests:
+        stage.says("a/requests", request)
+
+    noted = [(one.request, one.identity, one.refusal and one.refusal.code) for one in stage.core.interventions]
+    assert noted == [(requests[0], "uid:7", ErrorCode.INSTANCE_ALIVE), (requests[1], "uid:7", None)]
 
 
 # --- pushes -----------------------------------------------------------------------------------------------------------

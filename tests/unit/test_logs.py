@@ -24,7 +24,7 @@ from tenure.broker.logs import (
     make_logger,
     role_fields,
 )
-from tenure.contract.errors import ErrorInfo, RoleConflictError
+from tenure.contract.errors import ErrorCode, ErrorInfo, RoleConflictError
 from tenure.contract.events import DeregisteredEvent, PreviousHolder, RegisteredEvent, RoleChangedEvent
 from tenure.contract.messages import CancelSwitchover, ExpireSession, Register, Switchover
 from tenure.contract.views import Holder
@@ -111,23 +111,38 @@ def test_the_end_of_a_tenure_says_how_silent_it_was_and_who_asked_for_it() -> No
 
 
 def test_what_people_ask_for_is_written_down() -> None:
-    """Who asked for a switchover, called one off, or declared somebody dead, and which user the kernel says it was."""
+    """Who asked for a switchover, its end or a session's, which user the kernel says it was, and what came of it."""
     stream = io.StringIO()
     log = make_logger("info", "json", stream)
 
-    log_intervention(log, Switchover(resource_id="r", epoch=4, drain_ms=500, by="ada"), "uid:7")
-    log_intervention(log, CancelSwitchover(resource_id="r", epoch=4), "uid:7")
-    log_intervention(log, ExpireSession(session=6, by="ada"), "uid:7")
+    alive = ErrorInfo(code=ErrorCode.INSTANCE_ALIVE, message="it was heard")
+    log_intervention(log, Switchover(resource_id="r", epoch=4, drain_ms=500, by="ada"), "uid:7", None)
+    log_intervention(log, CancelSwitchover(resource_id="r", epoch=4), "uid:7", None)
+    log_intervention(log, ExpireSession(session=6, by="ada"), "uid:7", None)
+    log_intervention(log, ExpireSession(session=7, by="ada"), "uid:7", alive)
 
-    asked, cancelled, dead = lines(stream)
-    assert (asked["event"], asked["by"], asked["identity"], asked["drain_ms"]) == (
+    asked, cancelled, dead, refused = lines(stream)
+    assert (asked["event"], asked["by"], asked["identity"], asked["drain_ms"], asked["outcome"]) == (
         "switchover.requested",
         "ada",
         "uid:7",
         500,
+        "accepted",
     )
-    assert (cancelled["event"], cancelled["resource_id"], cancelled["epoch"]) == ("switchover.cancelled", "r", 4)
-    assert (dead["event"], dead["level"], dead["session"], dead["by"]) == ("session.declared_dead", "warning", 6, "ada")
+    assert (cancelled["event"], cancelled["resource_id"], cancelled["epoch"], cancelled["outcome"]) == (
+        "switchover.withdrawal_requested",
+        "r",
+        4,
+        "accepted",
+    )
+    assert (dead["event"], dead["level"], dead["session"], dead["by"], dead["outcome"]) == (
+        "session.end_requested",
+        "warning",
+        6,
+        "ada",
+        "accepted",
+    )
+    assert (refused["session"], refused["outcome"], refused["error"]) == (7, "instance_alive", "it was heard")
 
 
 def test_beginning_and_end_of_a_registration_are_role_changes() -> None:

@@ -8,6 +8,7 @@ committed, but for heartbeat acknowledgements, which are computed from what is: 
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -29,10 +30,12 @@ from tenure.contract.events import AnyEvent, SessionClosedEvent
 from tenure.contract.limits import PAGE_ITEMS_MAX, REQUEST_ID_BYTES_MAX
 from tenure.contract.messages import (
     BrokerMessage,
+    CancelSwitchover,
     ClientMessage,
     Closing,
     ErrorReply,
     EventPage,
+    ExpireSession,
     Goodbye,
     Heartbeat,
     Hello,
@@ -44,6 +47,7 @@ from tenure.contract.messages import (
     RegisterMany,
     RoleStatement,
     RoleStatements,
+    Switchover,
     Welcome,
 )
 from tenure.contract.vocabulary import ChangeReason, Channel
@@ -85,6 +89,14 @@ class EventsRead(Struct, frozen=True, kw_only=True):
     request_id: bytes
     since: int
     limit: int
+
+
+class Intervention(NamedTuple):
+    """What a person asked for, over ipc as which user, and why it was refused, if it was."""
+
+    request: Switchover | CancelSwitchover | ExpireSession
+    identity: str
+    refusal: ErrorInfo | None
 
 
 class Release(Struct, frozen=True, kw_only=True):
@@ -139,6 +151,8 @@ class BrokerCore:
         """What the store has to answer; the caller takes it and comes back with `events_page` or `refuse`."""
         self.conflicts: list[tuple[Register, ErrorInfo]] = []
         """Refused claims, for the log; the caller takes them."""
+        self.interventions: list[Intervention] = []
+        """What people asked for and what was decided on it, for the log; the caller takes them."""
         self.is_closing = False
         self._events_endpoints = events_endpoints
         self._broker = broker
@@ -385,7 +399,7 @@ class BrokerCore:
         reply = decision.reply
         if connection is None or reply is None:
             return
-        self._note_conflicts(request, reply)
+        self._note_for_the_log(connection, request, reply)
         body = codec.encode(reply)
         if decision.is_immediate:
             self.outgoing.append(Outgoing(connection.route, request_id, body))
@@ -399,8 +413,11 @@ class BrokerCore:
         self._unanswered += 1
         pending.replies.append((connection, request_id, body))
 
-    def _note_conflicts(self, request: ClientMessage | None, reply: BrokerMessage) -> None:
-        if isinstance(request, Register):
+    def _note_for_the_log(self, connection: Connection, request: ClientMessage | None, reply: BrokerMessage) -> None:
+        if isinstance(request, (Switchover, CancelSwitchover, ExpireSession)):
+            refusal = reply.error if isinstance(reply, ErrorReply) else None
+            self.interventions.append(Intervention(request, connection.peer.identity, refusal))
+        elif isinstance(request, Register):
             if isinstance(reply, ErrorReply):
                 self._note_conflict(request, reply.error)
         elif isinstance(request, RegisterMany) and isinstance(reply, RegisteredMany):

@@ -93,8 +93,16 @@ def log_role_change(log: LineLog, event: RoleChangedEvent) -> None:
     log.info("role.changed", **fields)
 
 
-def log_intervention(log: LineLog, request: Switchover | CancelSwitchover | ExpireSession, identity: str) -> None:
-    """Write that a person asked for something, granted or not: who, over ipc also by the user the kernel names."""
+def log_intervention(
+    log: LineLog,
+    request: Switchover | CancelSwitchover | ExpireSession,
+    identity: str,
+    refusal: ErrorInfo | None,
+) -> None:
+    """Write what a person asked for and what came of it: who, over ipc also by the user the kernel names."""
+    outcome: dict[str, object] = {"identity": identity, "outcome": "accepted"}
+    if refusal is not None:
+        outcome |= {"outcome": refusal.code, "error": refusal.message}
     match request:
         case Switchover():
             log.info(
@@ -104,12 +112,12 @@ def log_intervention(log: LineLog, request: Switchover | CancelSwitchover | Expi
                 to_registration_id=request.to_registration_id,
                 drain_ms=request.drain_ms,
                 by=request.by,
-                identity=identity,
+                **outcome,
             )
         case CancelSwitchover():
-            log.info("switchover.cancelled", resource_id=request.resource_id, epoch=request.epoch, identity=identity)
+            log.info("switchover.withdrawal_requested", resource_id=request.resource_id, epoch=request.epoch, **outcome)
         case ExpireSession():
-            log.warning("session.declared_dead", session=request.session, by=request.by, identity=identity)
+            log.warning("session.end_requested", session=request.session, by=request.by, **outcome)
         case _:
             assert_never(request)
 

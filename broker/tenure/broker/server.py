@@ -29,7 +29,7 @@ from tenure.broker.sockets import Publisher, Received, Requests
 from tenure.contract.errors import ErrorCode, InternalError, RevisionCompactedError
 from tenure.contract.events import RoleChangedEvent, SessionClosedEvent
 from tenure.contract.limits import PROGRESS_INTERVAL_MS
-from tenure.contract.messages import CancelSwitchover, ExpireSession, Hello, Switchover
+from tenure.contract.messages import Hello
 from tenure.contract.vocabulary import ChangeReason, Channel
 from tenure.domain.records import StoredState
 from tenure.domain.store import EventsCompactedError, Store, StoreError, StoreInvariantError, StoreRefusedError
@@ -250,8 +250,6 @@ class Broker:
                 return False
             if isinstance(request, Hello):
                 self._watch_process(request, core.connections.get(received.route))
-            elif isinstance(request, (Switchover, CancelSwitchover, ExpireSession)):
-                log_intervention(self._log, request, received.peer.identity)
         return True
 
     def _settle(self) -> None:
@@ -269,6 +267,10 @@ class Broker:
             conflicts, core.conflicts = core.conflicts, []
             for request, error in conflicts:
                 log_role_conflict(self._log, request, error)
+        if core.interventions:
+            interventions, core.interventions = core.interventions, []
+            for intervention in interventions:
+                log_intervention(self._log, *intervention)
         if core.has_batch:
             self._work.set()
         if core.event_reads:
