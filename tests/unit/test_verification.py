@@ -15,7 +15,7 @@ from tenure.contract.events import (
     SessionClosedEvent,
     StatusChangedEvent,
 )
-from tenure.contract.vocabulary import ServiceRole, ServiceStatus
+from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.history import KnownRegistration, KnownSession
 from tenure.domain.records import Registration, Session
 from tenure.domain.verdicts import Guarantee, State
@@ -202,6 +202,34 @@ async def test_a_changed_event_of_each_kind_is_named(
     await keep(scene, tmp_path)
     change_event(tmp_path, max(event.revision for event in scene.events if isinstance(event, kind)), **values)
     assert guarantee in broken_by(report_of(tmp_path))
+
+
+@pytest.mark.parametrize("values", [{"reason": ChangeReason.GOODBYE}, {"by": "somebody"}])
+@pytest.mark.parametrize("is_registration", [False, True])
+async def test_an_end_that_is_told_in_two_ways_is_named(
+    tmp_path: Path, values: dict[str, object], is_registration: bool
+) -> None:
+    """G1: a registration that ends with its session does so for the same reason, and on the same word."""
+    scene = busy_scene()
+    await keep(scene, tmp_path)
+    closed = next(event.revision for event in scene.events if isinstance(event, SessionClosedEvent))
+    change_event(tmp_path, closed - 2 if is_registration else closed, **values)
+    findings = verdict_of(report_of(tmp_path), Guarantee.G1).findings
+    named = {finding.revision for finding in findings if "ended with its session" in finding.what}
+    assert named == {closed - 1 if is_registration else closed}
+
+
+async def test_a_session_that_does_not_end_with_its_registrations_is_named(tmp_path: Path) -> None:
+    """G1: an end by itself is told as such."""
+    scene = Scene()
+    a = scene.client("a")
+    a.deregister(a.claim("r"))
+    a.beat(ServiceStatus.DEGRADED)
+    await keep(scene, tmp_path)
+    ended = next(event.revision for event in scene.events if isinstance(event, DeregisteredEvent))
+    damage(tmp_path, "UPDATE tenures SET end_reason = 'expired'")
+    change_event(tmp_path, ended, reason=ChangeReason.EXPIRED)
+    assert broken_by(report_of(tmp_path)) == {"G1": ended + 1}
 
 
 async def test_two_actives_by_the_events_alone_are_named(tmp_path: Path) -> None:

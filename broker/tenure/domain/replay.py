@@ -22,7 +22,7 @@ from tenure.contract.events import (
     SessionOpenedEvent,
     StatusChangedEvent,
 )
-from tenure.contract.vocabulary import ServiceRole, ServiceStatus
+from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.history import (
     NOBODY,
     UNKNOWN,
@@ -56,6 +56,8 @@ class Replay:
         self._rows = iter(history.tenures)
         self._next_row = next(self._rows, None)
         self._newest_rows: dict[str, Tenure] = {}
+        self._ending: DeregisteredEvent | None = None
+        """The event before, if what ended with it has to be followed by the end of its session."""
         self._sessions: dict[int, KnownSession] = {}
         self._registrations: dict[int, KnownRegistration] = {}
         self._resources: dict[str, KnownResource] = {}
@@ -111,6 +113,7 @@ class Replay:
             self.gapless.add(self.stopped_at, f"{_missing(self.stopped_at, newest)} at the end")
 
     def _take(self, event: AnyEvent) -> None:
+        self._follow_end(event)
         match event:
             case RegisteredEvent():
                 self._registered(event)
@@ -144,6 +147,20 @@ class Replay:
                 session.status = event.new_status
             case _:
                 assert_never(event)
+
+    def _follow_end(self, event: AnyEvent) -> None:
+        """What ends with its session is followed by that session's end: for the same reason, and on the same word."""
+        ending, self._ending = self._ending, None
+        if isinstance(event, DeregisteredEvent) and event.reason is not ChangeReason.DEREGISTERED:
+            self._ending = event
+        if ending is None:
+            return
+        is_alike = isinstance(event, (DeregisteredEvent, SessionClosedEvent)) and (
+            (event.reason, event.by) == (ending.reason, ending.by)
+        )
+        if not is_alike:
+            what = f"registration {ending.registration_id} ended with its session ({ending.reason}) just before it"
+            self.one_active.add(event.revision, what)
 
     def _registered(self, event: RegisteredEvent) -> None:
         if event.registration_id != event.revision:
