@@ -312,17 +312,12 @@ class Silent:
         self.epoch = registered.epoch
 
 
-def has_lapsed(view: ResourceView) -> bool:
-    """Whether the active one has been silent for its lease, and lives on for the sake of its hold."""
-    return view.active is not None and view.active.lease_left_ms > view.active.lease_ms
-
-
 async def test_expire_moves_the_role_of_one_who_is_dead_and_says_on_whose_word(stage: Stage) -> None:
     """Its tenure would have been held for ten minutes; the event names who vouched."""
     silent = await asyncio.to_thread(Silent, stage.endpoint, "a")
     try:
         async with stage.instances("b"):
-            await stage.until(has_lapsed)
+            await stage.until(lambda view: view.active is not None and view.active.status is ServiceStatus.LATE)
             code, out = await stage.run("expire", "a")
             assert (code, "nothing was done" in out, "TWO would be active" in out) == (64, True, True), out
             assert (await stage.view()).last_epoch == silent.epoch
@@ -337,7 +332,7 @@ async def test_expire_moves_the_role_of_one_who_is_dead_and_says_on_whose_word(s
             ended = [json.loads(line) for line in out.splitlines() if '"confirmed_dead"' in line]
             assert [event["type"] for event in ended] == ["deregistered", "session_closed"]
             assert all("@" in event["by"] for event in ended)
-            assert ended[0]["silent_ms"] >= SHORT_LEASE_MS
+            assert ended[0]["silent_ms"] > SHORT_LEASE_MS / 2
             code, out = await stage.run("events", "--resource", "acct")
             assert ", by " in out
             code, out = await stage.run("explain", "acct")
@@ -353,7 +348,9 @@ async def test_expire_is_refused_while_the_instance_is_heard(stage: Stage) -> No
         before = await stage.until(lambda view: view.standby_count == 1)
         code, out = await stage.run("expire", "a", "--confirm-dead")
         assert code == 1
-        assert ("a was heard" in out, "its process counts as alive" in out, "session" in out) == (True, True, False), out
+        assert ("a was heard" in out, "its process counts as alive" in out, "session" in out) == (True, True, False), (
+            out
+        )
         assert (await stage.view()).last_epoch == before.last_epoch
 
 
@@ -364,7 +361,7 @@ async def test_expire_asks_which_one_is_meant(stage: Stage) -> None:
     try:
         code, out = await stage.run("expire", "a", "--confirm-dead")
         assert (code, "--service gw --resource acct" in out, "--service risk" in out) == (64, True, True), out
-        await stage.until(has_lapsed)
+        await stage.until(lambda view: view.active is not None and view.active.status is ServiceStatus.LATE)
         code, out = await stage.run("expire", "a", "--resource", "acct", "--confirm-dead")
         assert (code, "acct: a" in out, "nobody stood by" in out) == (0, True, True), out
         code, out = await stage.run("expire", "a", "--service", "gw", "--confirm-dead")

@@ -179,7 +179,7 @@ def test_a_person_vouches_for_a_death() -> None:
     a, b = scene.client("a"), scene.client("b")
     a.claim("r", hold_limit_ms=60_000)
     b.stand_by("r")
-    scene.pass_ms(LEASE_MS, b)
+    scene.pass_ms(LEASE_MS / 2 + 1, b)
 
     reply = scene.ask(ExpireSession(session=a.session, by="ada"), identity="uid:7")
 
@@ -188,31 +188,27 @@ def test_a_person_vouches_for_a_death() -> None:
     assert scene.who("r") == "b |"
     assert isinstance(ended, DeregisteredEvent)
     assert isinstance(closed, SessionClosedEvent)
-    assert (ended.reason, ended.by, ended.silent_ms) == (ChangeReason.CONFIRMED_DEAD, "ada (uid:7)", LEASE_MS)
+    assert (ended.reason, ended.by, ended.silent_ms) == (ChangeReason.CONFIRMED_DEAD, "ada (uid:7)", LEASE_MS // 2 + 1)
     assert (closed.reason, closed.by) == (ChangeReason.CONFIRMED_DEAD, "ada (uid:7)")
     with pytest.raises(NotFoundError):
         scene.ask(ExpireSession(session=a.session))
 
 
-@pytest.mark.parametrize("hold_limit_ms", [0, 60_000])
-def test_nobody_can_vouch_for_the_death_of_one_who_is_heard(hold_limit_ms: int) -> None:
-    """★ Within a lease of its last heartbeat it may be active: a word against that would make two, and does nothing."""
+def test_nobody_can_vouch_for_the_death_of_one_who_is_heard() -> None:
+    """★ A word against the heartbeats is a mistake that would make two actives: nothing is done."""
     scene = Scene()
     a = scene.client("a")
-    a.claim("r", hold_limit_ms=hold_limit_ms)
-    scene.now_ms += LEASE_MS - 1
+    a.claim("r")
+    scene.now_ms += LEASE_MS / 2
 
-    with pytest.raises(InstanceAliveError, match="was heard 1999 ms ago"):
+    with pytest.raises(InstanceAliveError, match="was heard 1000 ms ago"):
         scene.ask(ExpireSession(session=a.session))
 
     assert scene.who("r") == "a |"
-    scene.now_ms += 1
-    scene.ask(ExpireSession(session=a.session))
-    assert scene.registry.state.sessions == {}
 
 
 def test_of_one_who_was_not_heard_since_the_broker_started_nobody_says_that_it_was() -> None:
-    """What a broker knows of a session that it has loaded is when it did so: the lease counts from there."""
+    """What a broker knows of a session that it has loaded is when it did so: its silence counts from there."""
     scene = Scene()
     a = scene.client("a")
     a.claim("r", hold_limit_ms=60_000)
@@ -223,7 +219,7 @@ def test_of_one_who_was_not_heard_since_the_broker_started_nobody_says_that_it_w
     with pytest.raises(InstanceAliveError, match="has sent no heartbeat since this broker came to know it, 700 ms ago"):
         scene.ask(ExpireSession(session=a.session))
 
-    scene.now_ms += LEASE_MS - 700
+    scene.now_ms += LEASE_MS / 2
     scene.ask(ExpireSession(session=a.session))
     assert scene.registry.state.sessions == {}
 

@@ -57,7 +57,7 @@ from tenure.contract.messages import (
     Switchover,
     Welcome,
 )
-from tenure.contract.vocabulary import ChangeReason
+from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tenure.domain import claims, heartbeats, moves, reads, switchovers
 from tenure.domain.draft import Draft
 from tenure.domain.limits import RegistryLimits
@@ -241,20 +241,17 @@ class Registry:
                 assert_never(request)
 
     def _expire_session(self, draft: Draft, request: ExpireSession, origin: Origin) -> SessionEnded:
-        """End a session on a person's word, once it has been silent for its whole lease.
-
-        Its process may be active until then, whatever anybody believes to know; what the word cuts short is a hold.
-        """
+        """End a session on a person's word, unless its own heartbeats say otherwise."""
         presence = self.state.sessions.get(request.session)
         if presence is None:
             raise NotFoundError(f"session {request.session} has ended already; nothing was changed")
-        silent_ms, lease_ms = int(draft.now.now_ms - presence.last_heard_ms), presence.record.lease_ms
-        if silent_ms < lease_ms:
+        if presence.status(draft.now.now_ms) is not ServiceStatus.LATE:
+            ago_ms = int(draft.now.now_ms - presence.last_heard_ms)
             heard = "was heard" if presence.heard else "has sent no heartbeat since this broker came to know it,"
             raise InstanceAliveError(
-                f"session {request.session} {heard} {silent_ms} ms ago; until it was silent for its whole lease of "
-                f"{lease_ms} ms its process counts as alive, and nothing was changed. Move its roles with a switchover "
-                "instead, or stop the process and say so again then"
+                f"session {request.session} {heard} {ago_ms} ms ago; until it was silent for half its lease of "
+                f"{presence.record.lease_ms} ms its process counts as alive, and nothing was changed. Move its roles "
+                "with a switchover instead, or stop the process and say so again then"
             )
         ended = SessionEnded(session=request.session, registration_count=len(presence.registrations))
         draft.close_session(presence, ChangeReason.CONFIRMED_DEAD, _who(request.by, origin))

@@ -1,7 +1,7 @@
-"""`tenure expire`: a person vouches that an instance's process is dead, so that nobody waits for its hold limit.
+"""`tenure expire`: a person vouches that an instance's process is dead, so that nobody waits for its lease any longer.
 
-Whoever is wrong about it makes two actives: it is done only with `--confirm-dead`, refused until a whole lease has
-passed in silence, and stands in the events with the name of whoever said so.
+Whoever is wrong about it makes two actives: it is done only with `--confirm-dead`, refused while the process is heard,
+and stands in the events with the name of whoever said so.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ def expire(
     """Vouch that an instance's process is dead: its session ends at once, and its roles move without waiting.
 
     If the process lives after all, TWO INSTANCES ARE ACTIVE until it hears of it: look at the machine first. It is
-    refused until it was silent for its whole lease. Your name, as this machine and the broker know it, stands in the
-    events.
+    refused while its heartbeats come. Your name, as this machine and the broker know it, stands in the events.
 
     Exit code 1 if there is no such instance or it is heard, 64 without --confirm-dead or if the name fits several
     processes, 69 if no broker answers.
@@ -71,7 +70,7 @@ async def _end(reader: Reader, session: int, instance_id: str) -> SessionEnded:
 
     Raises:
         NotFoundError: It has ended by itself in the meantime.
-        InstanceAliveError: It has been silent for less than its lease.
+        InstanceAliveError: It has been silent for less than half its lease.
     """
     try:
         return await reader.request(ExpireSession(session=session, by=this_person()), SessionEnded)
@@ -123,10 +122,8 @@ def _warning(instance_id: str, all_its: Sequence[ServiceInstance]) -> list[str]:
             "The next ones would be promoted at once. If the process lives, TWO would be active until it hears of it, "
             f"for up to {max(max(one.lease_ms, one.hold_limit_ms) for one in held):,} ms: make sure that it is dead."
         )
-    silent_ms = all_its[0].lease_ms
-    is_late = all_its[0].status is ServiceStatus.LATE
-    now = "" if is_late else f"; now it would be, it is {all_its[0].status}"
-    lines.append(f"It is refused until the session was silent for its whole lease of {silent_ms:,} ms{now}.")
+    if all_its[0].status is not ServiceStatus.LATE:
+        lines.append(f"It would be refused now: its heartbeats come, so that its process lives ({all_its[0].status}).")
     return lines
 
 

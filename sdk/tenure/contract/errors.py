@@ -8,7 +8,7 @@
     │   ├── NotActiveError             not_active           the epoch named is not active (any longer)
     │   ├── NotEligibleError           not_eligible         whoever is to take over could not, at present
     │   ├── SwitchoverUnderWayError    switchover_under_way another one is, for this resource
-    │   ├── InstanceAliveError         instance_alive       it was declared dead within a lease of its heartbeat
+    │   ├── InstanceAliveError         instance_alive       it was declared dead, but its heartbeats come
     │   ├── SessionExpiredError        session_expired      the broker does not know this session (any longer)
     │   ├── SessionLapsedError         session_lapsed       nothing was done; try again once a heartbeat is answered
     │   ├── HelloRequiredError         hello_required       the connection has not said hello to this broker
@@ -178,7 +178,7 @@ class SwitchoverUnderWayError(RequestRefusedError):
 
 
 class InstanceAliveError(RequestRefusedError):
-    """An instance that was declared dead was heard less than its lease ago: nothing was done."""
+    """An instance that was declared dead was heard a moment ago: nothing was done."""
 
     code = ErrorCode.INSTANCE_ALIVE
 

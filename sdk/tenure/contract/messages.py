@@ -159,7 +159,7 @@ class CancelSwitchover(Message, frozen=True, kw_only=True, omit_defaults=True, t
 class ExpireSession(Message, frozen=True, kw_only=True, omit_defaults=True, tag="expire_session"):
     """A person vouches that a session's process is dead. Answer: `session_ended`. Needs no session of its own.
 
-    It ends at once, with all its registrations. Refused with `instance_alive` until it was silent for its lease.
+    It ends at once, with all its registrations. Refused with `instance_alive` while its heartbeats come.
     """
 
     session: int
