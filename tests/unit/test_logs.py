@@ -17,6 +17,8 @@ import structlog
 from msgspec import structs
 
 from tenure.broker.logs import (
+    CONFLICTS_TOLD_MAX,
+    ConflictLog,
     configure_logging,
     log_intervention,
     log_role_change,
@@ -217,6 +219,31 @@ def test_role_conflict_is_a_warning_with_both_sides() -> None:
         "holder": "order-gateway/gw-1",
         "holder_since": "2027-01-15T08:00:00.250000Z",
     }
+
+
+def test_whoever_is_refused_in_a_loop_does_not_fill_the_log() -> None:
+    """★ Twenty refused claims a second are written; of the others it is said how many there were, once each second."""
+    stream = io.StringIO()
+    conflicts = ConflictLog(make_logger("info", "json", stream))
+    refused = (
+        Register(service_name="order-gateway", instance_id="gw-9", role=ServiceRole.ACTIVE),
+        RoleConflictError.held("order-gateway", HOLDER).info,
+    )
+
+    for number in range(50):
+        conflicts.tell([refused] * 2, 5_000 + number)
+    conflicts.tell((), 6_000)
+    conflicts.tell((), 6_100)
+    conflicts.tell([refused], 6_200)
+    conflicts.tell((), 7_000)
+
+    written = lines(stream)
+    assert [line["event"] for line in written] == [
+        *["role.conflict"] * CONFLICTS_TOLD_MAX,
+        "role.conflicts_left_out",
+        "role.conflict",
+    ]
+    assert written[CONFLICTS_TOLD_MAX]["count"] == 100 - CONFLICTS_TOLD_MAX
 
 
 def test_role_conflict_needs_its_holder() -> None:

@@ -1,9 +1,9 @@
 """What the broker writes about itself: structlog, as JSON (one object a line) or for a console.
 
-Events are named `noun.verb`. One INFO line per role change, one WARNING per refused claim, always with service_name,
-instance_id, resource_id, role and epoch. Nothing is configured on import, so an application that imports Tenure keeps
-its own logging; `configure_logging` is for the process that serves. These functions run on the broker's event loop:
-one pass over the fields, one write, and no value, however odd, makes them raise.
+Events are named `noun.verb`. One INFO line per role change, one WARNING per refused claim (20 a second at most), always
+with service_name, instance_id, resource_id, role and epoch. Nothing is configured on import, so an application that
+imports Tenure keeps its own logging; `configure_logging` is for the process that serves. These functions run on the
+broker's event loop: one pass over the fields, one write, and no value, however odd, makes them raise.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from typing import Any, BinaryIO, Final, Literal, Protocol, TextIO, assert_never, cast, override
@@ -25,6 +26,9 @@ from tenure.contract.messages import CancelSwitchover, ExpireSession, Register, 
 
 type LogLevel = Literal["debug", "info", "warning", "error"]
 type LogFormat = Literal["auto", "json", "console"]
+
+CONFLICTS_TOLD_MAX: Final = 20
+"""Refused claims written in a second: enough to see who contends for what."""
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=repr)
 
@@ -136,6 +140,34 @@ def log_role_conflict(log: LineLog, request: Register, error: ErrorInfo) -> None
         holder=f"{holder.service_name}/{holder.instance_id}",
         holder_since=_iso(datetime.fromtimestamp(holder.since_ms / 1_000, UTC)),
     )
+
+
+class ConflictLog:
+    """Writes what claims were refused, some each second; of the others it says how many there were.
+
+    Whoever claims a held role in a loop is told so each time, and would otherwise fill the log and the broker's time.
+    """
+
+    def __init__(self, log: LineLog) -> None:
+        self._log = log
+        self._second = 0
+        self._told = 0
+        self._untold = 0
+
+    def tell(self, conflicts: Sequence[tuple[Register, ErrorInfo]], now_ms: float) -> None:
+        """Take in what was refused since the last time, by a clock that never jumps; to be called without any, too."""
+        second = int(now_ms // 1_000)
+        if second != self._second:
+            if self._untold:
+                hint = "more claims of held roles were refused than are written"
+                self._log.warning("role.conflicts_left_out", count=self._untold, hint=hint)
+            self._second, self._told, self._untold = second, 0, 0
+        for request, error in conflicts:
+            if self._told < CONFLICTS_TOLD_MAX:
+                self._told += 1
+                log_role_conflict(self._log, request, error)
+            else:
+                self._untold += 1
 
 
 class _LibraryHandler(logging.Handler):

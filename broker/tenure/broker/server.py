@@ -23,7 +23,7 @@ from tenure.broker.clock import LeaseClock
 from tenure.broker.config import Config
 from tenure.broker.connections import Connection
 from tenure.broker.core import BrokerCore, CoreLimits, EventsRead, Outgoing, Release
-from tenure.broker.logs import log_intervention, log_role_change, log_role_conflict
+from tenure.broker.logs import ConflictLog, log_intervention, log_role_change
 from tenure.broker.proof import ExitWatch
 from tenure.broker.sockets import Publisher, Received, Requests
 from tenure.contract.errors import ErrorCode, InternalError, RevisionCompactedError
@@ -62,6 +62,7 @@ class Broker:
         self._clock = clock
         self._version = version
         self._log: FilteringBoundLogger = structlog.get_logger("tenure.broker").bind()
+        self._conflict_log = ConflictLog(self._log)
         self._loop = asyncio.get_running_loop()
         self._context: _Context = zmq.Context()
         self._routers: list[Requests] = []
@@ -265,8 +266,7 @@ class Broker:
             self._send(outgoing)
         if core.conflicts:
             conflicts, core.conflicts = core.conflicts, []
-            for request, error in conflicts:
-                log_role_conflict(self._log, request, error)
+            self._conflict_log.tell(conflicts, monotonic() * 1_000)
         if core.interventions:
             interventions, core.interventions = core.interventions, []
             for intervention in interventions:
@@ -306,6 +306,7 @@ class Broker:
                     self._drain(router)
         if not self._has_fault:
             self._settle()
+        self._conflict_log.tell((), monotonic() * 1_000)
         self._is_idle = not self._core.has_work and monotonic() * 1_000 - self._committed_ms > _QUIET_MS
         if self._is_idle:
             self._work.set()
