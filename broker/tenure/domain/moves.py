@@ -52,7 +52,10 @@ def complete_move(resource: Resource, new: Registration, unix_ms: int) -> None:
 
 def previous_epoch(resource: Resource, epoch: int) -> int:
     """The tenure that this one follows; 0 if it is the first that is remembered."""
-    return next((move.old_epoch for move in resource.moves if move.new_epoch == epoch), 0)
+    for move in resource.moves:
+        if move.new_epoch == epoch:
+            return move.old_epoch
+    return 0
 
 
 def note_committed(resource: Resource, epoch: int, unix_ms: int) -> None:

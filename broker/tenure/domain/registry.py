@@ -203,6 +203,8 @@ class Registry:
     def _decide(self, draft: Draft, request: ClientMessage, origin: Origin) -> BrokerMessage:
         now_ms = draft.now.now_ms
         match request:
+            case Heartbeat() | Register() | RegisterMany() | Resign() | Deregister() | Goodbye():
+                return self._decide_for_session(draft, self._presence(origin), request)
             case Hello():
                 return self._hello(draft, request, origin)
             case ListServices():
@@ -221,7 +223,7 @@ class Registry:
             case Switchover() | CancelSwitchover() | ExpireSession():
                 return self._decide_for_operator(draft, request, origin)
             case _:
-                return self._decide_for_session(draft, self._presence(origin), request)
+                assert_never(request)
 
     def _decide_for_operator(
         self, draft: Draft, request: Switchover | CancelSwitchover | ExpireSession, origin: Origin
@@ -264,13 +266,6 @@ class Registry:
         request: Heartbeat | Register | RegisterMany | Resign | Deregister | Goodbye,
     ) -> BrokerMessage:
         match request:
-            case Goodbye():
-                draft.close_session(presence, ChangeReason.GOODBYE)
-                return Farewell()
-            case Resign():
-                return claims.resign(draft, presence, request)
-            case Deregister():
-                return claims.deregister(draft, presence, request)
             case Heartbeat():
                 check_heartbeat(request)
                 self._check_history(self.history_id, request.last_revision)
@@ -284,6 +279,13 @@ class Registry:
                 _check_lease(presence)
                 check_batch(request)
                 return RegisteredMany(results=tuple(self._result(draft, presence, item) for item in request.items))
+            case Resign():
+                return claims.resign(draft, presence, request)
+            case Deregister():
+                return claims.deregister(draft, presence, request)
+            case Goodbye():
+                draft.close_session(presence, ChangeReason.GOODBYE)
+                return Farewell()
             case _:
                 assert_never(request)
 

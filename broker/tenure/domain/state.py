@@ -253,10 +253,10 @@ class State:
             InvariantError: It would leave a resource with two active registrations, or names what does not exist.
         """
         match change:
-            case PutRegistration(registration):
-                self._put_registration(registration)
-            case PutTenure(tenure):
-                self._put_tenure(tenure)
+            case PutRegistration():
+                self._put_registration(change.registration)
+            case PutTenure():
+                self._put_tenure(change.tenure)
             case DropRegistration(registration_id):
                 self._drop_registration(registration_id)
             case PutSession(session):
@@ -293,7 +293,7 @@ class State:
         if resource is None:
             resource = self.resources[registration.resource_id] = Resource()
         is_active = registration.role is ServiceRole.ACTIVE
-        if is_active and resource.active not in {None, number}:
+        if is_active and resource.active is not None and resource.active != number:
             raise InvariantError(f"{registration.resource_id!r} would have two actives: {resource.active} and {number}")
         if before is None:
             self._index(registration)
@@ -304,7 +304,8 @@ class State:
             resource.standbys.pop(number, None)
         self.registrations[number] = registration
         presence = self.sessions[registration.session]
-        presence.changed_revision = max(presence.changed_revision, registration.revision)
+        if registration.revision > presence.changed_revision:
+            presence.changed_revision = registration.revision
         if is_active:
             resource.active = number
             presence.tenures[registration.epoch] = number
@@ -318,7 +319,10 @@ class State:
             raise InvariantError(f"{key} is registered twice")
         self.keys[key] = number
         self.registration_ids.add(number)
-        self.services.setdefault(registration.service_name, RisingIds()).add(number)
+        service = self.services.get(registration.service_name)
+        if service is None:
+            service = self.services[registration.service_name] = RisingIds()
+        service.add(number)
         self.sessions[registration.session].registrations[number] = None
         self.abandoned.pop(registration.resource_id, None)
 

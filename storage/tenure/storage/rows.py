@@ -61,16 +61,16 @@ class Coalesced:
         self.forgotten: set[str] = set()
         for change in batch.changes:
             match change:
+                case PutRegistration():
+                    self.registrations[change.registration.registration_id] = change.registration
+                case PutTenure(tenure):
+                    self.tenures.setdefault(tenure.resource_id, {})[tenure.epoch] = tenure
+                case DropRegistration(registration_id):
+                    self.registrations[registration_id] = None
                 case PutSession(session):
                     self.sessions[session.number] = session
                 case DropSession(number):
                     self.sessions[number] = None
-                case PutRegistration(registration):
-                    self.registrations[registration.registration_id] = registration
-                case DropRegistration(registration_id):
-                    self.registrations[registration_id] = None
-                case PutTenure(tenure):
-                    self.tenures.setdefault(tenure.resource_id, {})[tenure.epoch] = tenure
                 case ForgetResource(resource_id):
                     self.dropped_tenures.extend(self.tenures.pop(resource_id, ()))
                     self.forgotten.add(resource_id)

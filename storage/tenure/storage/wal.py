@@ -18,7 +18,6 @@ _FRAME_HEADER_BYTES: Final = 24
 _COMMIT_SIZE: Final = struct.Struct(">4xI")  # in a frame's header: not 0 in the last frame of a transaction
 _SALTS: Final = slice(16, 24)  # in the log's header; a frame of this round repeats them
 _FRAME_SALTS: Final = slice(8, 16)
-_READ_FRAMES: Final = (8, 64, 512)  # a single registration is some 6 frames, a full batch some 100
 _CHUNK_BYTES: Final = 1024 * 1024
 
 
@@ -50,20 +49,15 @@ class WalFile:
         if has_wrapped:
             self._header = header
             self.used_frames = 0
-        at, reads = self.used_frames, 0
+        at = self.used_frames
         while header.startswith(_MAGIC):
-            frames = _READ_FRAMES[min(reads, len(_READ_FRAMES) - 1)]
-            data = os.pread(self._descriptor, frames * self.frame_bytes, _HEADER_BYTES + at * self.frame_bytes)
-            reads += 1
-            for start in range(0, len(data), self.frame_bytes):
-                frame = data[start : start + _FRAME_HEADER_BYTES]
-                if len(frame) < _FRAME_HEADER_BYTES or frame[_FRAME_SALTS] != header[_SALTS]:
-                    return has_wrapped
-                at += 1
-                if _COMMIT_SIZE.unpack_from(frame)[0]:
-                    self.used_frames = at
-            if len(data) < frames * self.frame_bytes:
+            # A header at a time: reading the pages between them as well took twice as long.
+            frame = os.pread(self._descriptor, _FRAME_HEADER_BYTES, _HEADER_BYTES + at * self.frame_bytes)
+            if len(frame) < _FRAME_HEADER_BYTES or frame[_FRAME_SALTS] != header[_SALTS]:
                 break
+            at += 1
+            if _COMMIT_SIZE.unpack_from(frame)[0]:
+                self.used_frames = at
         return has_wrapped
 
     def reserve(self, frames: int) -> None:
