@@ -304,8 +304,7 @@ class State:
             resource.standbys.pop(number, None)
         self.registrations[number] = registration
         presence = self.sessions[registration.session]
-        if registration.revision > presence.changed_revision:
-            presence.changed_revision = registration.revision
+        presence.changed_revision = max(presence.changed_revision, registration.revision)
         if is_active:
             resource.active = number
             presence.tenures[registration.epoch] = number
