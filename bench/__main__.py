@@ -12,9 +12,9 @@ from typing import Final
 import structlog
 import typer
 
+from bench.claim import claim
 from bench.ensure import ensure
 from bench.failover import failover
-from bench.latency import latency
 from bench.processes import ProcessFailedError
 from bench.switchover import switchovers
 from tenure.contract.errors import TenureError
@@ -40,7 +40,7 @@ def measure() -> None:
     )
 
 
-app.command()(latency)
+app.command()(claim)
 app.command()(ensure)
 app.command()(failover)
 app.command("switchover")(switchovers)

@@ -5,18 +5,18 @@ No broker takes part, as in the call itself: it compares one immutable value wit
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from tempfile import gettempdir
 from timeit import Timer
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, NamedTuple, cast
 
-import msgspec
 import typer
 from msgspec import Struct
 
 from bench.machine import Machine, describe_machine
+from bench.options import A_DISK, AsJson, Check, Directory, Out, finish
+from bench.report import Report, Target
 from tenure.contract.vocabulary import ServiceRole
 from tenure.sdk import Registration, Tenure
 from tenure.sdk.clocks import read_clocks
@@ -29,7 +29,14 @@ _CALLS: Final = 10_000  # per round: long enough that reading the clock around i
 _HOUR_MS: Final = 3_600_000
 
 
-class Call(Struct, frozen=True, kw_only=True):
+class Plan(Struct, frozen=True, kw_only=True):
+    """What is measured."""
+
+    rounds: int
+    """How often 10,000 calls are timed."""
+
+
+class Call(NamedTuple):
     """One way to ask, in microseconds per call."""
 
     name: str
@@ -39,20 +46,9 @@ class Call(Struct, frozen=True, kw_only=True):
     max_us: float
 
 
-class EnsureReport(Struct, frozen=True, kw_only=True):
-    """The outcome of one run."""
-
-    bench: str
-    machine: Machine
-    rounds: int
-    calls_per_round: int
-    measured: tuple[Call, ...]
-    limit_us: float
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether each call stays below the limit, in half of the rounds at least."""
-        return all(call.p50_us < self.limit_us for call in self.measured)
+def plan(*, is_quick: bool = False) -> Plan:
+    """What is measured if nothing else is asked for."""
+    return Plan(rounds=1 if is_quick else 50)
 
 
 def active_tenure() -> Tenure:
@@ -72,31 +68,39 @@ def measure_calls(rounds: int) -> tuple[Call, ...]:
         ("registration.ensure_active()", tenure.registration.ensure_active),
     ):
         per_call_us = [seconds / _CALLS * 1e6 for seconds in Timer(ensure_active).repeat(rounds, _CALLS)]
-        calls.append(Call(name=name, min_us=min(per_call_us), p50_us=median(per_call_us), max_us=max(per_call_us)))
+        calls.append(Call(name, min(per_call_us), median(per_call_us), max(per_call_us)))
     return tuple(calls)
 
 
 def ensure(
+    *,
     rounds: Annotated[int, typer.Option(min=1, help="How often 10,000 calls are timed.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Exit with 1 unless a call takes less than 2 µs.")] = False,
+    directory: Directory = A_DISK,
+    as_json: AsJson = False,
+    out: Out = None,
+    check: Check = False,
 ) -> None:
     """Measure what `ensure_active()` costs."""
-    report = EnsureReport(
-        bench="ensure_active",
-        machine=describe_machine(Path(gettempdir())),
-        rounds=rounds,
-        calls_per_round=_CALLS,
-        measured=measure_calls(rounds),
-        limit_us=LIMIT_US,
+    finish(run(Plan(rounds=rounds), directory), as_json=as_json, out=out, check=check)
+
+
+def run(plan: Plan, directory: Path) -> Report:
+    """Measure, and report."""
+    return report(plan, describe_machine(directory), measure_calls(plan.rounds))
+
+
+def report(plan: Plan, machine: Machine, calls: Sequence[Call]) -> Report:
+    """What the calls came to: the median of the rounds counts."""
+    return Report(
+        bench="ensure",
+        title="what asking for the role costs",
+        machine=machine,
+        settings={"calls": f"{plan.rounds} rounds of {_CALLS:,}, nothing is sent"},
+        measured=(),
+        ratios={
+            f"{call.name}, {which}, µs": round(value_us, 3)
+            for call in calls
+            for which, value_us in (("quickest round", call.min_us), ("p50", call.p50_us), ("slowest", call.max_us))
+        },
+        targets=[Target(name=f"p50 of {call.name}", value=call.p50_us, bound=LIMIT_US, unit="µs") for call in calls],
     )
-    if as_json:
-        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
-    else:
-        print(f"{report.machine.processor}, Python {report.machine.python}")
-        for call in report.measured:
-            spread = f"p50 of {rounds} rounds; {call.min_us:.3f} to {call.max_us:.3f}"
-            print(f"{call.name:<32}{call.p50_us:>7.3f} µs ({spread})")
-    if check and not report.is_kept:
-        print(f"bench: a call takes {LIMIT_US:g} µs or more", file=sys.stderr)
-        sys.exit(1)

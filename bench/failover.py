@@ -30,8 +30,9 @@ from bench.contender import Belief, now_ns
 from bench.floor import sync_ns
 from bench.latencies import Latencies
 from bench.machine import Machine, describe_machine
+from bench.options import A_DISK, AsJson, Check, Directory, Out, finish
 from bench.place import Place, Transport, temporary_place
-from bench.report import Limit, Report, finish
+from bench.report import Report, Target
 from bench.talking import Talking
 from tenure.cli.descendants import pidfd_open
 from tenure.contract.limits import LEASE_MS_MAX, LEASE_MS_MIN
@@ -98,18 +99,17 @@ class Plan(Struct, frozen=True, kw_only=True):
 def failover(
     *,
     kind: Annotated[list[Ending] | None, typer.Option(help="How the active one is ended; by default each way.")] = None,
-    directory: Annotated[
-        Path, typer.Option(help="Where the data is kept for the time of the run.", exists=True, file_okay=False)
-    ] = Path("/var/tmp"),  # noqa: S108  (a directory of unguessable name is made in it; /tmp is often not on a disk)
+    directory: Directory = A_DISK,
     kills: Annotated[int, typer.Option(min=1, help="How often where the broker learns of it at once.")] = 100,
     silences: Annotated[int, typer.Option(min=1, help="How often where the lease has to end first.")] = 20,
     lease_ms: Annotated[int, typer.Option(min=LEASE_MS_MIN, max=LEASE_MS_MAX, help="The contenders' lease.")] = 1_000,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Exit with code 1 if a limit is passed.")] = False,
+    as_json: AsJson = False,
+    out: Out = None,
+    check: Check = False,
 ) -> None:
     """From the end of the active instance to the moment the next one is active."""
     plan = Plan(endings=tuple(kind or Ending), kills=kills, silences=silences, lease_ms=lease_ms)
-    finish(run(plan, directory), as_json=as_json, check=check)
+    finish(run(plan, directory), as_json=as_json, out=out, check=check)
 
 
 def run(plan: Plan, directory: Path) -> Report:
@@ -145,18 +145,19 @@ def report(plan: Plan, machine: Machine, taken: dict[Ending, list[Takeover]], fl
         ending: _latencies(ending, array("q", (one.vacant_ns for one in takeovers))).summary()
         for ending, takeovers in taken.items()
     }
-    limits = [
-        Limit(name=f"p99 of {ending}", value_ms=summary.p99_ms, limit_ms=LOCAL_LIMIT_MS)
+    targets = [
+        Target(name=f"p99 of {ending}", value=summary.p99_ms, bound=LOCAL_LIMIT_MS)
         for ending, summary in measured.items()
         if ending is Ending.LOCAL_KILL
     ]
-    limits += [
-        Limit(name=f"max of {ending}", value_ms=summary.max_ms, limit_ms=plan.lease_ms + SILENCE_LIMIT_MS)
+    targets += [
+        Target(name=f"max of {ending}", value=summary.max_ms, bound=plan.lease_ms + SILENCE_LIMIT_MS)
         for ending, summary in measured.items()
         if ending.is_silent
     ]
     return Report(
-        bench="from the end of the active one to the next one's wait_active()",
+        bench="failover",
+        title="from the end of the active one to the next one's wait_active()",
         machine=machine,
         settings={"lease": f"{plan.lease_ms} ms"},
         measured=tuple(measured.values()),
@@ -166,7 +167,7 @@ def report(plan: Plan, machine: Machine, taken: dict[Ending, list[Takeover]], fl
             for ending, takeovers in taken.items()
             if ending.is_silent
         },
-        limits=tuple(limits),
+        targets=tuple(targets),
         violations=tuple(itertools.chain(*(overlaps(ending, takeovers) for ending, takeovers in taken.items()))),
     )
 

@@ -26,9 +26,10 @@ from bench import processes
 from bench.items import Items
 from bench.latencies import Latencies, Summary
 from bench.machine import Machine, describe_machine
+from bench.options import A_DISK, AsJson, Check, Directory, Out, finish
 from bench.place import Place, Transport, temporary_place
 from bench.processes import ProcessFailedError
-from bench.report import Report, finish
+from bench.report import Report
 from bench.talking import Talking
 from bench.worker import RESOURCE
 from tenure.contract.errors import NotFoundError, SwitchoverFailedError
@@ -75,15 +76,14 @@ def switchovers(
     item_ms: Annotated[float, typer.Option(min=0, help="How long an item takes.")] = 5.0,
     in_flight: Annotated[int, typer.Option(min=0, help="Requests of other clients in flight meanwhile.")] = 8,
     transport: Annotated[Transport, typer.Option(help="How the workers reach the broker.")] = Transport.IPC,
-    directory: Annotated[
-        Path, typer.Option(help="Where the data is kept for the time of the run.", exists=True, file_okay=False)
-    ] = Path("/var/tmp"),  # noqa: S108  (a directory of unguessable name is made in it; /tmp is often not on a disk)
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Exit with code 1 if an item was lost or done twice.")] = False,
+    directory: Directory = A_DISK,
+    as_json: AsJson = False,
+    out: Out = None,
+    check: Check = False,
 ) -> None:
     """Planned moves under load: the gap, and a queue of work items that comes through unharmed."""
     plan = Plan(count=count, drain_ms=drain_ms, item_ms=item_ms, in_flight=in_flight, transport=transport)
-    finish(run(plan, directory), as_json=as_json, check=check)
+    finish(run(plan, directory), as_json=as_json, out=out, check=check)
 
 
 def run(plan: Plan, directory: Path) -> Report:
@@ -112,7 +112,8 @@ def report(plan: Plan, machine: Machine, outcome: Outcome) -> Report:
     )
     unplanned = sum(result.end_reason is not ChangeReason.SWITCHOVER for result in outcome.results)
     return Report(
-        bench="switchovers under load",
+        bench="switchover",
+        title="switchovers under load",
         machine=machine,
         settings={
             "drain": f"{plan.drain_ms} ms",
@@ -121,13 +122,11 @@ def report(plan: Plan, machine: Machine, outcome: Outcome) -> Report:
             "transport": str(plan.transport),
         },
         measured=tuple(_summary(name, taken_ns) for name, taken_ns in measured if taken_ns),
-        floor=(),
         ratios={
             "items acknowledged": len(outcome.items.done),
             "items in hand that were handed over": sum(stint.handed_over for stint in outcome.items.stints),
             "tenures that ended otherwise than by stepping down as asked": unplanned,
         },
-        limits=(),
         violations=tuple(violations(outcome)),
     )
 

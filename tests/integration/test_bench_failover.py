@@ -34,7 +34,7 @@ def test_failovers_of_every_kind_never_overlap(tmp_path: Path) -> None:
         ("resign", 2),
     ]
     assert read["violations"] == []
-    assert len(read["limits"]) == 4
+    assert len(read["targets"]) == 4
     assert all(later_ms > 0 for later_ms in read["ratios"].values())
     assert all(load["count"] == 50 for load in read["floor"])
     assert list(tmp_path.iterdir()) == []

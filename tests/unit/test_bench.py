@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from array import array
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic_ns
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from typer.testing import CliRunner
 
+from bench import ensure as ensure_bench
 from bench.__main__ import app
+from bench.claim import floor_ratio, targets
 from bench.cores import Cores, choose_cores, on_core
-from bench.ensure import LIMIT_US, Call, EnsureReport, active_tenure, ensure
+from bench.ensure import LIMIT_US, Call, active_tenure, ensure
 from bench.floor import sync_ns
 from bench.latencies import Latencies, Summary
-from bench.latency import floor_ratio
+from bench.loops import closed_loop, open_loop
 from bench.machine import Machine, describe_machine, is_durable
+from bench.options import finish
+from bench.pictures import draw
 from bench.place import Place, Transport, temporary_place
 from bench.processes import ProcessFailedError, echo, first_endpoint
-from bench.report import Limit, Report, to_json, to_text
+from bench.report import Curve, Report, Target, to_json, to_text
 
 MS = 1_000_000
 NEARLY = 1e-3  # three significant digits
@@ -43,7 +50,7 @@ def summary(p50_ms: float = 1.0, p99_ms: float = 2.0) -> Summary:
 
 
 def report(*, p99_ms: float = 2.0, file_system: str = "ext4") -> Report:
-    """A report with one limit of 5 ms."""
+    """A report with one target of 5 ms."""
     machine = Machine(
         date="2030-01-02 03:04 UTC",
         cores=2,
@@ -57,13 +64,14 @@ def report(*, p99_ms: float = 2.0, file_system: str = "ext4") -> Report:
         is_durable=is_durable(file_system),
     )
     return Report(
-        bench="a bench",
+        bench="some",
+        title="a bench",
         machine=machine,
         settings={"transport": "ipc"},
         measured=(summary(p99_ms=p99_ms),),
         floor=(summary(),),
         ratios={"this / that": 1.25},
-        limits=(Limit(name="p99 of a load", value_ms=p99_ms, limit_ms=5.0),),
+        targets=(Target(name="p99 of a load", value=p99_ms, bound=5.0),),
     )
 
 
@@ -128,17 +136,25 @@ def test_nothing_measured_has_no_summary() -> None:
 # --- the check --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("p99_ms", "is_kept"), [(4.999, True), (5.0, False), (5.001, False)])
-def test_a_limit_is_passed_at_the_limit(p99_ms: float, *, is_kept: bool) -> None:
-    """5 ms or more is too much."""
+@pytest.mark.parametrize(("p99_ms", "is_met"), [(4.999, True), (5.0, True), (5.001, False)])
+def test_a_bound_from_above_is_met_up_to_it(p99_ms: float, *, is_met: bool) -> None:
+    """At most 5 ms is what the words say; whatever is more is a fault."""
     found = report(p99_ms=p99_ms)
-    assert [limit.is_kept for limit in found.limits] == [is_kept]
-    assert bool(found.faults) is not is_kept
+    assert [target.is_met for target in found.targets] == [is_met]
+    assert bool(found.faults) is not is_met
 
 
-def test_a_fault_names_figure_and_limit() -> None:
+@pytest.mark.parametrize(("value", "is_met"), [(1.299, False), (1.3, True), (1.301, True)])
+def test_a_bound_from_below_is_met_from_it_on(value: float, *, is_met: bool) -> None:
+    """At least 1.3 times is 1.3 or more."""
+    target = Target(name="throughput", value=value, bound=1.3, unit="", at_least=True)
+    assert target.is_met is is_met
+    assert str(target).endswith("at least 1.3: " + ("met" if is_met else "NOT met"))
+
+
+def test_a_fault_names_figure_and_bound() -> None:
     """What is told says which figure, how much it is, and what it should have been."""
-    assert report(p99_ms=7.254).faults == ["p99 of a load is 7.25 ms, NOT below 5 ms"]
+    assert report(p99_ms=7.254).faults == ["p99 of a load: 7.25 ms, at most 5 ms: NOT met"]
 
 
 def test_what_is_fast_because_nothing_is_durable_does_not_pass() -> None:
@@ -150,7 +166,21 @@ def test_what_is_fast_because_nothing_is_durable_does_not_pass() -> None:
 
 def test_the_ratio_is_to_round_trip_and_sync_together() -> None:
     """A median of 0.9 ms over 0.1 ms of round trip and 0.2 ms of sync is 3."""
-    assert floor_ratio(summary(0.9), summary(0.1), summary(0.2)) == 3.0
+    assert floor_ratio(0.9, 0.1, 0.2) == 3.0
+
+
+def test_claims_are_held_against_the_floor_at_the_same_percentile() -> None:
+    """One after the other: the median against the medians, the p99 against the p99s; with 64 in flight 5 ms."""
+    alone = structs.replace(summary(0.6, 3.0), name="one after the other")
+    busy = structs.replace(summary(2.0, 6.0), name="64 in flight")
+    found = targets([alone, busy], [summary(0.1, 0.5), summary(0.2, 0.7), summary(0.3, 9.0)])
+    assert [(target.value, target.bound, target.is_met) for target in found] == [
+        (3.0, 5.0, True),
+        (6.0, 5.0, False),
+        (2.0, 1.6, False),
+        (2.5, 2.5, True),
+    ]
+    assert targets([structs.replace(busy, name="8 in flight")], [summary()] * 3) == []
 
 
 # --- the report -------------------------------------------------------------------------------------------------------
@@ -163,7 +193,9 @@ def test_json_and_table_have_the_same_figures() -> None:
     assert read["measured"][0]["p99_ms"] == 2.0
     assert read["machine"]["python"] == "3.13.0"
     assert read["ratios"] == {"this / that": 1.25}
-    assert read["limits"] == [{"name": "p99 of a load", "value_ms": 2.0, "limit_ms": 5.0}]
+    assert read["targets"] == [
+        {"name": "p99 of a load", "value": 2.0, "bound": 5.0, "unit": "ms", "at_least": False, "is_met": True}
+    ]
     (row,) = [line for line in to_text(found).split("the floor")[0].splitlines() if line.startswith("a load")]
     assert row.split() == ["a", "load", "1,000", "1.000", "2.000", "3.000", "4.000", "500", "1.50", "to", "2.50"]
 
@@ -173,6 +205,100 @@ def test_columns_stand_under_their_heads() -> None:
     lines = to_text(report()).splitlines()
     head = next(line for line in lines if line.endswith("p99 by round"))
     assert {len(line) for line in lines if line.startswith("a load")} == {len(head)}
+
+
+def with_curves() -> Report:
+    """A report that has everything which can be drawn."""
+    curve = Curve(name="claims", x="registrations", y="p99, ms", points=((10_000, 1.0), (1_000_000, 1.2)))
+    other = Curve(name="the broker", x="seconds", y="memory, MB", points=tuple((n, 50 + n / 9) for n in range(60)))
+    return structs.replace(report(), curves=(curve, other))
+
+
+def test_curves_are_told_and_kept_whole() -> None:
+    """For people each point stands in the table, for programs in the JSON."""
+    assert "claims (p99, ms, by registrations): 10,000: 1, 1e+06: 1.2" in to_text(with_curves())
+    assert json.loads(to_json(with_curves()))["curves"][0]["points"] == [[10_000, 1.0], [1_000_000, 1.2]]
+
+
+def test_the_same_report_is_the_same_picture(tmp_path: Path) -> None:
+    """Byte for byte, so that a picture in a repository changes with its figures alone; it names what it shows."""
+    for name in ("a.svg", "b.svg"):
+        draw(with_curves(), tmp_path / name)
+    drawn = (tmp_path / "a.svg").read_text()
+    assert drawn == (tmp_path / "b.svg").read_text()
+    assert len(drawn) < 100_000
+    assert all(word in drawn for word in ("a load", "p99.9", "milliseconds", "claims", "registrations", "memory, MB"))
+
+
+def test_bare_ratios_are_drawn_as_bars_and_nothing_is_refused(tmp_path: Path) -> None:
+    """A report without latencies shows what it has; one without anything has no picture."""
+    bare = structs.replace(report(), measured=(), floor=())
+    draw(bare, tmp_path / "bars.svg")
+    assert "this / that" in (tmp_path / "bars.svg").read_text()
+    with pytest.raises(ValueError, match="nothing to be drawn"):
+        draw(structs.replace(bare, ratios={}), tmp_path / "none.svg")
+
+
+def test_a_finished_report_is_kept_and_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is written under its name, in a directory that is made; a check fails after that, not instead."""
+    with pytest.raises(SystemExit) as ended:
+        finish(report(p99_ms=6.0), as_json=True, out=tmp_path / "out", check=True)
+    assert ended.value.code == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["some.json", "some.svg"]
+    said = capsys.readouterr()
+    assert (tmp_path / "out" / "some.json").read_text() == said.out
+    assert "NOT met" in said.err
+
+
+# --- loops ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_closed_loop_asks_as_often_as_it_should_and_no_more_at_once() -> None:
+    """So many operations, so many of them at a time, a latency for each."""
+    at_once: list[int] = []
+    running = 0
+
+    async def operation() -> None:
+        nonlocal running
+        running += 1
+        at_once.append(running)
+        await asyncio.sleep(0)
+        running -= 1
+
+    taken = await closed_loop(operation, 3, 20)
+    assert len(taken.latencies_ns) == len(at_once) == 20
+    assert max(at_once) == 3
+    assert 0 < max(taken.latencies_ns) <= taken.elapsed_ns
+
+
+async def test_an_open_loop_counts_from_when_an_operation_was_meant_to_begin() -> None:
+    """The first one keeps the whole loop from turning; those that were due meanwhile were late, and that counts."""
+    begun = 0
+
+    async def operation() -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            ends_ns = monotonic_ns() + 20 * MS
+            while monotonic_ns() < ends_ns:
+                pass
+
+    taken = await open_loop(operation, 1_000, 10)
+    assert begun == len(taken.latencies_ns) == 10
+    assert sum(latency_ns > 10 * MS for latency_ns in taken.latencies_ns) >= 9
+    assert taken.elapsed_ns >= 9 * MS
+
+
+async def test_an_open_loop_begins_nothing_before_its_time() -> None:
+    """Operations that take no time at all are as far apart as the rate says, or farther."""
+    begun_ns: list[int] = []
+
+    async def operation() -> None:
+        begun_ns.append(monotonic_ns())
+
+    taken = await open_loop(operation, 500, 8)
+    assert min(taken.latencies_ns) >= 0
+    assert begun_ns[-1] - begun_ns[0] >= (8 - 1) * 2 * MS - taken.latencies_ns[0]
 
 
 # --- what is measured on ----------------------------------------------------------------------------------------------
@@ -266,7 +392,7 @@ def test_a_process_that_does_not_listen_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--in-flight", "0"], ["--directory", "/nowhere"], ["-x"]])
 def test_a_wrong_argument_is_refused(arguments: list[str]) -> None:
     """Nothing is started for it."""
-    assert CliRunner().invoke(app, ["latency", *arguments]).exit_code == 2
+    assert CliRunner().invoke(app, ["claim", *arguments]).exit_code == 2
 
 
 def test_what_asking_costs_is_measured_as_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,14 +404,16 @@ def test_what_asking_costs_is_measured_as_it_is_called(capsys: pytest.CaptureFix
     ensure(rounds=1, as_json=True)
     told = json.loads(capsys.readouterr().out)
 
-    assert [call["name"] for call in told["measured"]] == ["tenure.ensure_active()", "registration.ensure_active()"]
-    assert all(0 < call["min_us"] <= call["p50_us"] <= call["max_us"] for call in told["measured"])
+    assert [target["name"] for target in told["targets"]] == [
+        "p50 of tenure.ensure_active()",
+        "p50 of registration.ensure_active()",
+    ]
+    assert all(target["value"] > 0 for target in told["targets"])
 
 
-def test_a_call_at_the_limit_does_not_keep_it() -> None:
-    """The median of the rounds counts."""
-    call = Call(name="a call", min_us=0.1, p50_us=LIMIT_US, max_us=9.0)
-    found = EnsureReport(
-        bench="b", machine=report().machine, rounds=1, calls_per_round=1, measured=(call,), limit_us=LIMIT_US
-    )
-    assert not found.is_kept
+@pytest.mark.parametrize(("p50_us", "is_met"), [(LIMIT_US, True), (LIMIT_US + 0.01, False)])
+def test_the_median_of_the_rounds_is_what_a_call_costs(p50_us: float, *, is_met: bool) -> None:
+    """A slow round alone is no fault."""
+    call = Call(name="a call", min_us=0.1, p50_us=p50_us, max_us=9.0)
+    found = ensure_bench.report(ensure_bench.plan(), report().machine, [call])
+    assert [target.is_met for target in found.targets] == [is_met]

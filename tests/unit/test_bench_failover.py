@@ -68,7 +68,7 @@ def test_the_closest_takeover_is_the_one_that_is_told() -> None:
     assert earliest_ms([takeover(), takeover(vacant_ms=797)]) == -3.0
 
 
-def test_limits_are_set_where_they_belong() -> None:
+def test_targets_are_set_where_they_belong() -> None:
     """The p99 of local kills, the maximum of silences; nothing is promised of a resignation but soundness."""
     plan = failover.Plan(endings=tuple(Ending), kills=2, silences=1, lease_ms=1_000)
     taken = {ending: [takeover()] * plan.count(ending) for ending in Ending}
@@ -79,8 +79,8 @@ def test_limits_are_set_where_they_belong() -> None:
 
     found = failover.report(plan, any_report().machine, taken, (floor,))
 
-    limits = {limit.name: limit.is_kept for limit in found.limits}
-    assert limits == {
+    met = {target.name: target.is_met for target in found.targets}
+    assert met == {
         "p99 of local-kill": True,
         "max of remote-kill": True,
         "max of stop": False,
