@@ -14,8 +14,10 @@ import typer
 
 from bench.claim import claim
 from bench.ensure import ensure
+from bench.event import event
 from bench.failover import failover
 from bench.processes import ProcessFailedError
+from bench.reject import reject
 from bench.switchover import switchovers
 from tenure.contract.errors import TenureError
 
@@ -41,6 +43,8 @@ def measure() -> None:
 
 
 app.command()(claim)
+app.command()(reject)
+app.command()(event)
 app.command()(ensure)
 app.command()(failover)
 app.command("switchover")(switchovers)

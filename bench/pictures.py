@@ -106,9 +106,8 @@ def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:
 def draw_bars(axes: Axes, values: Mapping[str, float], unit: str) -> None:
     """One bar for each name, with its figure."""
     rows = range(len(values))
-    bars = axes.barh(list(rows), list(values.values()), color="0.8", edgecolor="0.15")
-    for bar, hatch in zip(bars, cycle(_HATCHES)):
-        bar.set_hatch(hatch)
+    hatches = [_HATCHES[row % len(_HATCHES)] for row in rows]
+    bars = axes.barh(list(rows), list(values.values()), color="0.8", edgecolor="0.15", hatch=hatches)
     axes.bar_label(bars, fmt="{:,.3g}", padding=3)
     axes.set_yticks(list(rows), list(values))
     axes.invert_yaxis()

@@ -9,8 +9,9 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import IO, Final
 
 from bench.place import Place
@@ -24,20 +25,111 @@ class ProcessFailedError(Exception):
     """A process of the bench did not do what it was started for."""
 
 
+class Serving:
+    """`tenure serve` on a store of its own, which may be ended and started again in the same place."""
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        limits: Mapping[str, int] | None = None,
+        log_level: str = "warning",
+        serve: Sequence[str] = _SERVE,
+    ) -> None:
+        """Nothing is started yet; `limits` are the broker's, by their names in its configuration."""
+        self._bind = place.endpoint()
+        config = place.data / "tenure.toml"
+        config.write_text("[limits]\n" + "".join(f"{name} = {value}\n" for name, value in (limits or {}).items()))
+        self.data = place.data / "broker"
+        self._command = [*serve, "--config", str(config), "--data", str(self.data), "--events-bind", place.endpoint()]
+        self._command += ["--no-admin", "--log-level", log_level]
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Where it takes requests."""
+        return self._bind
+
+    @property
+    def pid(self) -> int:
+        """Its process id; another one after each start."""
+        return self._running.pid
+
+    @property
+    def _running(self) -> subprocess.Popen[str]:
+        assert self._process is not None, "it is running"
+        return self._process
+
+    def start(self) -> float:
+        """Start it; how long it took from there until it took requests, in seconds.
+
+        Raises:
+            ProcessFailedError: It did not start.
+        """
+        command = [*self._command, "--bind", self._bind]
+        began_s = monotonic()
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_surroundings())
+        assert self._process.stdout is not None, "its output was asked for"
+        self._bind = _endpoint(self._process.stdout, command)  # over tcp the system has chosen a port, which it keeps
+        return monotonic() - began_s
+
+    def stop(self) -> None:
+        """End it in good order.
+
+        Raises:
+            ProcessFailedError: It did not end so.
+        """
+        self._running.terminate()
+        try:
+            code = self._running.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            code = None
+        self.kill()
+        if code != 0:
+            why = "did not end in time" if code is None else f"ended with exit code {code}"
+            raise ProcessFailedError(f"the broker {why}; its messages say why")
+
+    def kill(self) -> None:
+        """End it as a loss of power would. Safe to repeat."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stdout is not None, "its output was asked for"
+            self._process.stdout.close()
+            self._process = None
+
+
 @contextmanager
-def broker(place: Place) -> Generator[str]:
-    """`tenure serve` on an empty store; where it takes requests.
+def serving(
+    place: Place,
+    *,
+    limits: Mapping[str, int] | None = None,
+    log_level: str = "warning",
+    serve: Sequence[str] = _SERVE,
+) -> Generator[Serving]:
+    """A broker on an empty store, to be looked at, ended and started again; it has to be running at the end.
 
     Raises:
         ProcessFailedError: It did not start, or did not end in good order.
     """
-    command = [*_SERVE, "--data", str(place.data / "broker"), "--bind", place.endpoint()]
-    command += ["--events-bind", place.endpoint(), "--no-admin", "--log-level", "warning"]
-    with _listening(command) as (process, endpoint):
-        yield endpoint
-        process.terminate()
-        if process.wait(_END_S) != 0:
-            raise ProcessFailedError(f"the broker ended with exit code {process.returncode}; its messages say why")
+    one = Serving(place, limits=limits, log_level=log_level, serve=serve)
+    try:
+        one.start()
+        yield one
+        one.stop()
+    finally:
+        one.kill()
+
+
+@contextmanager
+def broker(place: Place) -> Generator[str]:
+    """A broker on an empty store; where it takes requests.
+
+    Raises:
+        ProcessFailedError: It did not start, or did not end in good order.
+    """
+    with serving(place) as one:
+        yield one.endpoint
 
 
 @contextmanager
@@ -53,8 +145,7 @@ def echo(place: Place) -> Generator[str]:
 
 @contextmanager
 def _listening(command: Sequence[str]) -> Generator[tuple[subprocess.Popen[str], str]]:
-    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=surroundings) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_surroundings()) as process:
         try:
             assert process.stdout is not None, "its output was asked for"
             yield process, _endpoint(process.stdout, command)
@@ -64,6 +155,11 @@ def _listening(command: Sequence[str]) -> Generator[tuple[subprocess.Popen[str],
                 process.wait(_END_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _surroundings() -> dict[str, str]:
+    """What a process of the bench is told: nothing that was meant for other clients and brokers."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
 
 
 def _endpoint(output: IO[str], command: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from bench.__main__ import app
 from bench.claim import floor_ratio, targets
 from bench.cores import Cores, choose_cores, on_core
 from bench.ensure import LIMIT_US, Call, active_tenure, ensure
+from bench.event import claim_to_listener_ns
 from bench.floor import sync_ns
 from bench.latencies import Latencies, Summary
 from bench.loops import closed_loop, open_loop
@@ -417,3 +418,10 @@ def test_the_median_of_the_rounds_is_what_a_call_costs(p50_us: float, *, is_met:
     call = Call(name="a call", min_us=0.1, p50_us=p50_us, max_us=9.0)
     found = ensure_bench.report(ensure_bench.plan(), report().machine, [call])
     assert [target.is_met for target in found.targets] == [is_met]
+
+
+def test_a_claim_that_was_not_heard_of_ends_the_bench() -> None:
+    """Each latency is from its own claim to its own event, and a lost one is no figure left out."""
+    assert list(claim_to_listener_ns({"a": 5, "b": 7}, {"b": 10, "warm-up": 1, "a": 11})) == [6, 3]
+    with pytest.raises(ProcessFailedError, match="b"):
+        claim_to_listener_ns({"a": 5, "b": 7}, {"a": 11})
