@@ -1,14 +1,15 @@
 """`python -m bench.contender ENDPOINT INSTANCE LEASE_MS BELIEF`: stands by, and says when it is active.
 
 It says `ready` when it stands by, `active <ns> <epoch>` when `wait_active()` has returned, and `over` when it finds
-that it is not active any more; SIGUSR1 makes it resign, and say `resigned <ns>` with the time just before. All times
-are those of CLOCK_BOOTTIME. While it is active it keeps its own deadline, and the newest moment at which it believed in
-its role, in the file BELIEF, where they outlive it.
+that it is not active any more; SIGUSR1 makes it resign, and say `resigned <ns>` with the time just before; when it is
+asked to step down it resigns at once. All times are those of CLOCK_BOOTTIME. While it is active it keeps its own
+deadline, and the newest moment at which it believed in its role, in the file BELIEF, where they outlive it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import mmap
 import signal
@@ -20,7 +21,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from tenure.sdk import ServiceClient, Tenure
+from tenure.sdk import RoleLostError, ServiceClient, Tenure
 
 RESOURCE: Final = "role"
 _LOOK_AGAIN_MS: Final = 2
@@ -60,9 +61,10 @@ async def _contend(endpoint: str, instance_id: str, lease_ms: int, belief: mmap.
         to_resign = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, to_resign.set)
         resigning = asyncio.create_task(_resign_when(to_resign, tenure))
+        stepping_down = asyncio.create_task(_step_down_when_asked(tenure))
         await _believe(tenure, belief)
         print("over", flush=True)
-        await resigning  # or until this process is killed
+        await asyncio.gather(resigning, stepping_down)  # or until this process is killed
 
 
 async def _resign_when(to_resign: asyncio.Event, tenure: Tenure) -> None:
@@ -70,6 +72,12 @@ async def _resign_when(to_resign: asyncio.Event, tenure: Tenure) -> None:
     began_ns = now_ns()
     await tenure.registration.resign()
     print(f"resigned {began_ns}", flush=True)
+
+
+async def _step_down_when_asked(tenure: Tenure) -> None:
+    with contextlib.suppress(RoleLostError):
+        await tenure.wait_asked_to_end()
+        await tenure.registration.resign()
 
 
 async def _believe(tenure: Tenure, belief: mmap.mmap) -> None:

@@ -1,13 +1,15 @@
 """How long a role is without an active instance: from the end of one to the moment `wait_active()` returns in the next.
 
 Real processes contend for one role of a real broker, and the active one is ended again and again: killed where the
-kernel tells the broker (ipc), killed where it cannot (tcp), stopped, cut off from the broker, or asked to resign. All
-times are those of CLOCK_BOOTTIME, noted just before the signal by whoever sends it, and by the next one when it is
-active. Where the broker has only silence to go by, the next one must not have begun before the old one's own deadline.
+kernel tells the broker (ipc), killed where it cannot (tcp), stopped, cut off from the broker, killed together with it,
+made to resign, or asked to step down. All times are those of CLOCK_BOOTTIME, noted just before the end by whoever
+brings it about, and by the next one when it is active. Where the broker has only silence to go by, the next one must
+not have begun before the old one's own deadline. Beside that the broker alone is killed and started again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import random
@@ -26,22 +28,28 @@ import typer
 from msgspec import Struct
 
 from bench import processes
-from bench.contender import Belief, now_ns
+from bench.contender import RESOURCE, Belief, now_ns
 from bench.floor import sync_ns
 from bench.latencies import Latencies
 from bench.machine import Machine, describe_machine
 from bench.options import A_DISK, AsJson, Check, Directory, Out, finish
+from bench.outages import Outages
 from bench.place import Place, Transport, temporary_place
+from bench.processes import Serving
 from bench.report import Report, Target
 from bench.talking import Talking
 from tenure.cli.descendants import pidfd_open
-from tenure.contract.limits import LEASE_MS_MAX, LEASE_MS_MIN
+from tenure.contract.limits import LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN
+from tenure.sdk import queries
+from tenure.sdk.reader import Reader
+from tenure.sdk.switchover import switchover
 
 LOCAL_LIMIT_MS: Final = 20.0
 """What the 99th percentile has to stay below where the kernel tells the broker of the death."""
 SILENCE_LIMIT_MS: Final = 50.0
 """How much longer than the lease the role may be vacant, at most, where the broker has silence to go by."""
 _FLOOR_OPERATIONS: Final = 50
+_DRAIN_MS: Final = 1_000  # far longer than it takes who has nothing to finish
 _RANDOM: Final = random.Random(1)  # noqa: S311  (when in a heartbeat's interval the end comes: it is no secret)
 
 
@@ -53,11 +61,13 @@ class Ending(StrEnum):
     STOP = "stop"
     PARTITION = "partition"
     RESIGN = "resign"
+    SWITCHOVER = "switchover"
+    KILL_WITH_BROKER = "kill-with-broker"
 
     @property
     def is_silent(self) -> bool:
         """Whether the broker has nothing but silence to go by."""
-        return self in {Ending.REMOTE_KILL, Ending.STOP, Ending.PARTITION}
+        return self in {Ending.REMOTE_KILL, Ending.STOP, Ending.PARTITION, Ending.KILL_WITH_BROKER}
 
     @property
     def transport(self) -> Transport:
@@ -89,11 +99,26 @@ class Plan(Struct, frozen=True, kw_only=True):
     endings: tuple[Ending, ...]
     kills: int
     silences: int
+    restarts: int
+    """How often the broker alone is killed and started again."""
     lease_ms: int
 
     def count(self, ending: Ending) -> int:
         """How often the active one is ended so."""
         return self.silences if ending.is_silent else self.kills
+
+    def bound_ms(self, ending: Ending) -> float:
+        """How long the role may be vacant at most where the lease has to end first."""
+        if ending is Ending.KILL_WITH_BROKER:  # a broker that comes back gives every session a full lease
+            return 2 * self.lease_ms
+        return self.lease_ms + SILENCE_LIMIT_MS
+
+
+def plan(*, is_quick: bool = False) -> Plan:
+    """What is measured if nothing else is asked for."""
+    if is_quick:
+        return Plan(endings=(Ending.LOCAL_KILL, Ending.SWITCHOVER), kills=1, silences=1, restarts=1, lease_ms=2_000)
+    return Plan(endings=tuple(Ending), kills=100, silences=50, restarts=50, lease_ms=LEASE_MS_DEFAULT)
 
 
 def failover(
@@ -101,15 +126,19 @@ def failover(
     kind: Annotated[list[Ending] | None, typer.Option(help="How the active one is ended; by default each way.")] = None,
     directory: Directory = A_DISK,
     kills: Annotated[int, typer.Option(min=1, help="How often where the broker learns of it at once.")] = 100,
-    silences: Annotated[int, typer.Option(min=1, help="How often where the lease has to end first.")] = 20,
-    lease_ms: Annotated[int, typer.Option(min=LEASE_MS_MIN, max=LEASE_MS_MAX, help="The contenders' lease.")] = 1_000,
+    silences: Annotated[int, typer.Option(min=1, help="How often where the lease has to end first.")] = 50,
+    restarts: Annotated[int, typer.Option(min=0, help="How often the broker alone is killed and started again.")] = 50,
+    lease_ms: Annotated[
+        int, typer.Option(min=LEASE_MS_MIN, max=LEASE_MS_MAX, help="The contenders' lease.")
+    ] = LEASE_MS_DEFAULT,
     as_json: AsJson = False,
     out: Out = None,
     check: Check = False,
 ) -> None:
     """From the end of the active instance to the moment the next one is active."""
-    plan = Plan(endings=tuple(kind or Ending), kills=kills, silences=silences, lease_ms=lease_ms)
-    finish(run(plan, directory), as_json=as_json, out=out, check=check)
+    endings = tuple(kind or Ending)
+    chosen = Plan(endings=endings, kills=kills, silences=silences, restarts=restarts, lease_ms=lease_ms)
+    finish(run(chosen, directory), as_json=as_json, out=out, check=check)
 
 
 def run(plan: Plan, directory: Path) -> Report:
@@ -123,10 +152,14 @@ def run(plan: Plan, directory: Path) -> Report:
     for ending in plan.endings:
         with (
             temporary_place(directory, ending.transport) as place,
-            processes.broker(place) as endpoint,
-            _Succession(place, endpoint, ending, plan.lease_ms) as succession,
+            processes.serving(place) as broker,
+            _Succession(place, broker, ending, plan.lease_ms) as succession,
         ):
             taken[ending] = [succession.end_active() for _ in range(plan.count(ending))]
+    outages = Outages(plan.lease_ms)
+    if plan.restarts:
+        with temporary_place(directory, Transport.IPC) as place:
+            outages.measure(place, plan.restarts)
     with temporary_place(directory, Transport.IPC) as place:
         machine = describe_machine(place.data)
         told_ns = array("q", (_told_ns() for _ in range(_FLOOR_OPERATIONS)))
@@ -136,10 +169,16 @@ def run(plan: Plan, directory: Path) -> Report:
                 "fdatasync, 4 KiB, file preallocated", sync_ns(place.data, _FLOOR_OPERATIONS, preallocated=True)
             ),
         )
-    return report(plan, machine, taken, floor)
+    return report(plan, machine, taken, floor, outages)
 
 
-def report(plan: Plan, machine: Machine, taken: dict[Ending, list[Takeover]], floor: tuple[Latencies, ...]) -> Report:
+def report(
+    plan: Plan,
+    machine: Machine,
+    taken: dict[Ending, list[Takeover]],
+    floor: tuple[Latencies, ...],
+    outages: Outages,
+) -> Report:
     """What all takeovers come to."""
     measured = {
         ending: _latencies(ending, array("q", (one.vacant_ns for one in takeovers))).summary()
@@ -151,7 +190,7 @@ def report(plan: Plan, machine: Machine, taken: dict[Ending, list[Takeover]], fl
         if ending is Ending.LOCAL_KILL
     ]
     targets += [
-        Target(name=f"max of {ending}", value=summary.max_ms, bound=plan.lease_ms + SILENCE_LIMIT_MS)
+        Target(name=f"max of {ending}", value=summary.max_ms, bound=plan.bound_ms(ending))
         for ending, summary in measured.items()
         if ending.is_silent
     ]
@@ -160,15 +199,19 @@ def report(plan: Plan, machine: Machine, taken: dict[Ending, list[Takeover]], fl
         title="from the end of the active one to the next one's wait_active()",
         machine=machine,
         settings={"lease": f"{plan.lease_ms} ms"},
-        measured=tuple(measured.values()),
+        measured=(*measured.values(), *outages.summaries()),
         floor=tuple(latencies.summary() for latencies in floor),
         ratios={
             f"{ending}: the earliest began so many ms after the old one's own deadline": earliest_ms(takeovers)
             for ending, takeovers in taken.items()
             if ending.is_silent
-        },
+        }
+        | outages.ratios,
         targets=tuple(targets),
-        violations=tuple(itertools.chain(*(overlaps(ending, takeovers) for ending, takeovers in taken.items()))),
+        violations=(
+            *itertools.chain(*(overlaps(ending, takeovers) for ending, takeovers in taken.items())),
+            *outages.violations,
+        ),
     )
 
 
@@ -199,9 +242,9 @@ class _Contender(NamedTuple):
 class _Succession:
     """Contenders for one role, two at a time: whoever is ended is replaced."""
 
-    def __init__(self, place: Place, endpoint: str, ending: Ending, lease_ms: int) -> None:
+    def __init__(self, place: Place, broker: Serving, ending: Ending, lease_ms: int) -> None:
         self._place = place
-        self._endpoint = endpoint
+        self._broker = broker
         self._ending = ending
         self._lease_ms = lease_ms
         self._numbers = itertools.count()
@@ -258,10 +301,16 @@ class _Succession:
             case Ending.RESIGN:
                 old.process.send(signal.SIGUSR1)
                 ended_ns = int(old.process.words("resigned")[0])
+            case Ending.SWITCHOVER:
+                ended_ns = asyncio.run(_move(self._broker.endpoint))
+            case Ending.KILL_WITH_BROKER:
+                old.process.send(signal.SIGKILL)
+                self._broker.kill()
+                self._broker.start()
         return ended_ns
 
     def _contender(self) -> _Contender:
-        endpoint, relay = self._endpoint, None
+        endpoint, relay = self._broker.endpoint, None
         if self._ending is Ending.PARTITION:
             host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
             relay = self._stack.enter_context(Talking([sys.executable, "-m", "bench.relay", host, port]))
@@ -273,6 +322,15 @@ class _Succession:
         process = self._stack.enter_context(Talking(command))
         process.words("ready")
         return _Contender(process, belief, relay)
+
+
+async def _move(endpoint: str) -> int:
+    """Ask for a switchover and wait until it is over; when it was asked for."""
+    async with Reader(endpoint) as reader:
+        await queries.resource(reader, RESOURCE)  # it is connected from here on
+        asked_ns = now_ns()
+        await switchover(reader, RESOURCE, drain_ms=_DRAIN_MS, by="bench")
+        return asked_ns
 
 
 def _latencies(name: str, taken_ns: array[int]) -> Latencies:

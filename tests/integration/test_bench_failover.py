@@ -25,17 +25,23 @@ def run_bench(*arguments: str) -> Any:
 @pytest.mark.slow
 def test_failovers_of_every_kind_never_overlap(tmp_path: Path) -> None:
     """Killed, stopped, cut off or resigned: the next one is active after the old one's own deadline, or its proof."""
-    read = run_bench("failover", "--kills", "2", "--silences", "1", "--lease-ms", "1000", "--directory", str(tmp_path))
+    counts = ("--kills", "2", "--silences", "1", "--restarts", "2", "--lease-ms", "2000")
+    read = run_bench("failover", *counts, "--directory", str(tmp_path))
     assert [(load["name"], load["count"]) for load in read["measured"]] == [
         ("local-kill", 2),
         ("remote-kill", 1),
         ("stop", 1),
         ("partition", 1),
         ("resign", 2),
+        ("switchover", 2),
+        ("kill-with-broker", 1),
+        ("broker-restart, until it answers", 2),
     ]
     assert read["violations"] == []
-    assert len(read["targets"]) == 4
-    assert all(later_ms > 0 for later_ms in read["ratios"].values())
+    assert len(read["targets"]) == 5
+    later_ms = [value for name, value in read["ratios"].items() if "own deadline" in name]
+    assert len(later_ms) == 4
+    assert all(later > 0 for later in later_ms)
     assert all(load["count"] == 50 for load in read["floor"])
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""The benches of loads run as a whole, once and briefly: each counts what it should. How fast it was does not matter."""
+"""The benches of loads run as a whole, once and briefly: each counts what it should, however fast."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from bench.contender import Belief
 from bench.failover import Ending, Takeover, earliest_ms, overlaps
 from bench.items import Items
 from bench.latencies import Latencies
+from bench.outages import Outages
 from bench.place import Transport
 from bench.switchover import Outcome, violations
 from tenure.contract.vocabulary import ChangeReason
@@ -56,7 +57,7 @@ def test_two_at_once_are_a_violation_whatever_the_ending(ending: Ending) -> None
     assert "100.000 ms" in said
 
 
-@pytest.mark.parametrize("ending", [Ending.LOCAL_KILL, Ending.RESIGN])
+@pytest.mark.parametrize("ending", [Ending.LOCAL_KILL, Ending.RESIGN, Ending.SWITCHOVER])
 def test_a_proof_does_not_wait_for_the_deadline(ending: Ending) -> None:
     """Who is dead, or has said that it stopped, believes nothing any more."""
     assert overlaps(ending, [takeover(vacant_ms=5, believed_ms=0)]) == []
@@ -69,15 +70,16 @@ def test_the_closest_takeover_is_the_one_that_is_told() -> None:
 
 
 def test_targets_are_set_where_they_belong() -> None:
-    """The p99 of local kills, the maximum of silences; nothing is promised of a resignation but soundness."""
-    plan = failover.Plan(endings=tuple(Ending), kills=2, silences=1, lease_ms=1_000)
+    """The p99 of local kills, the maximum of silences; nothing is promised of a planned end but soundness."""
+    plan = failover.Plan(endings=tuple(Ending), kills=2, silences=1, restarts=0, lease_ms=1_000)
     taken = {ending: [takeover()] * plan.count(ending) for ending in Ending}
     taken[Ending.LOCAL_KILL] = [takeover(vacant_ms=19, believed_ms=0)] * 2
     taken[Ending.STOP] = [takeover(vacant_ms=1_051)]
+    taken[Ending.KILL_WITH_BROKER] = [takeover(vacant_ms=1_990)]
     floor = Latencies("floor")
     floor.add_round(array("q", [MS]), MS)
 
-    found = failover.report(plan, any_report().machine, taken, (floor,))
+    found = failover.report(plan, any_report().machine, taken, (floor,), Outages(1_000))
 
     met = {target.name: target.is_met for target in found.targets}
     assert met == {
@@ -85,8 +87,9 @@ def test_targets_are_set_where_they_belong() -> None:
         "max of remote-kill": True,
         "max of stop": False,
         "max of partition": True,
+        "max of kill-with-broker": True,
     }
-    assert [load.count for load in found.measured] == [2, 1, 1, 1, 2]
+    assert [load.count for load in found.measured] == [2, 1, 1, 1, 2, 2, 1]
     assert found.violations == ()
     assert len(found.faults) == 1
 
@@ -96,6 +99,21 @@ def test_what_a_holder_believed_outlives_it(tmp_path: Path) -> None:
     path = tmp_path / "belief"
     Belief.prepare(path)
     assert Belief.read(path) == Belief(0, 0)
+
+
+def test_a_role_lost_in_a_short_outage_is_a_violation() -> None:
+    """A lease of 2,000 ms has 1,598 ms left at any time: who was away for longer may have cost it, nobody else."""
+    outages = Outages(2_000)
+    assert (outages.summaries(), outages.ratios) == ([], {})
+    assert outages.note(900 * MS, is_held=True)
+    assert not outages.note(1_700 * MS, is_held=False)
+    assert outages.violations == []
+    assert not outages.note(900 * MS, is_held=False)
+    (said,) = outages.violations
+    assert "restart 3" in said
+    assert "1598 ms left" in said
+    assert [load.count for load in outages.summaries()] == [3]
+    assert list(outages.ratios.values()) == [2]
 
 
 # --- the queue --------------------------------------------------------------------------------------------------------
