@@ -40,3 +40,14 @@ def test_event_hears_of_every_claim_in_another_process(tmp_path: Path) -> None:
     )
     assert [(load["name"], load["count"]) for load in read["measured"]] == [("1 in flight", 40), ("4 in flight", 40)]
     assert all(load["p50_ms"] > 0 for load in read["measured"])
+
+
+def test_storm_moves_every_role_each_time(tmp_path: Path) -> None:
+    """All roles of the killed process are active in the next one, and then that one is killed."""
+    read = run_bench(tmp_path, "storm", "--storms", "2", "--resources", "30", "--no-pin")
+    assert [(load["name"], load["count"]) for load in read["measured"]] == [
+        ("each role", 60),
+        ("the last of 30 roles", 2),
+    ]
+    assert read["measured"][0]["max_ms"] == read["measured"][1]["max_ms"]
+    assert [target["bound"] for target in read["targets"]] == [150.0]

@@ -17,6 +17,7 @@ from msgspec import structs
 from typer.testing import CliRunner
 
 from bench import ensure as ensure_bench
+from bench import storm
 from bench.__main__ import app
 from bench.claim import floor_ratio, targets
 from bench.cores import Cores, choose_cores, on_core
@@ -425,3 +426,12 @@ def test_a_claim_that_was_not_heard_of_ends_the_bench() -> None:
     assert list(claim_to_listener_ns({"a": 5, "b": 7}, {"b": 10, "warm-up": 1, "a": 11})) == [6, 3]
     with pytest.raises(ProcessFailedError, match="b"):
         claim_to_listener_ns({"a": 5, "b": 7}, {"a": 11})
+
+
+def test_a_storm_is_as_long_as_its_last_role() -> None:
+    """The slowest role of the slowest storm is what the target is about."""
+    plan = storm.Plan(storms=2, resources=2, cores=Cores(None, None))
+    found = storm.report(plan, report().machine, [[90 * MS, 100 * MS], [200 * MS, 7 * MS]])
+    assert [load.count for load in found.measured] == [4, 2]
+    assert found.targets[0].value == pytest.approx(200, rel=NEARLY)
+    assert not found.targets[0].is_met
