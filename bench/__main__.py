@@ -18,6 +18,7 @@ from bench.event import event
 from bench.failover import failover
 from bench.processes import ProcessFailedError
 from bench.reject import reject
+from bench.scale import scale
 from bench.storm import storm
 from bench.switchover import switchovers
 from tenure.contract.errors import TenureError
@@ -50,6 +51,7 @@ app.command()(ensure)
 app.command()(failover)
 app.command("switchover")(switchovers)
 app.command()(storm)
+app.command()(scale)
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from bench.machine import describe_machine
 from bench.options import A_DISK, AsJson, Check, Directory, Out, finish
 from bench.place import Place, Transport, temporary_place
 from bench.report import Report, Target
+from bench.wire import PER_SESSION
 from tenure.sdk import ServiceClient
 
 P99_LIMIT_MS: Final = 5.0
@@ -45,7 +46,6 @@ RATES: Final = (1_000, 2_000, 5_000, 10_000, 20_000)
 _SEQUENTIAL_PART: Final = 5  # one registration after the other takes this many times longer than many in flight
 _WARM_UP_PART: Final = 10
 _FLOOR_PART: Final = 8
-_PER_SESSION: Final = 10_000  # registrations that a session may hold
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -250,14 +250,14 @@ async def fresh_claims(endpoint: str, operations: int, tag: str = "resource") ->
     """
     async with AsyncExitStack() as stack:
         clients = [
-            await stack.enter_async_context(ServiceClient(endpoint)) for _ in range(-(-operations // _PER_SESSION))
+            await stack.enter_async_context(ServiceClient(endpoint)) for _ in range(-(-operations // PER_SESSION))
         ]
         numbers = count()
         run_tag = f"{tag}-{os.urandom(6).hex()}"
 
         async def one_claim() -> None:
             number = next(numbers)
-            await clients[number // _PER_SESSION].register(
+            await clients[number // PER_SESSION].register(
                 "bench", instance_id="bench-1", resource_id=f"{run_tag}-{number}", role="active"
             )
 
