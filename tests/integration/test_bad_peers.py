@@ -132,6 +132,34 @@ def test_answers_to_those_who_left_are_dropped(broker: Served, good: RawClient) 
         check_heartbeat(good, turn + 2)
 
 
+@pytest.mark.slow
+def test_who_floods_and_leaves_does_not_end_the_broker() -> None:
+    """★ More than it takes at once waits to be read from many who are gone, for longer than any timer of libzmq's."""
+    with served() as broker, RawClient(broker.tcp) as good:
+        good.hello()
+        check_heartbeat(good, 1)
+        descriptors = Path(f"/proc/{broker.process.pid}/fd")
+        before = len(list(descriptors.iterdir()))
+        with zmq.Context[zmq.Socket[bytes]]() as context:
+            flooders = [context.socket(zmq.DEALER) for _ in range(100)]
+            for flooder in flooders:
+                flooder.setsockopt(zmq.LINGER, 0)
+                flooder.setsockopt(zmq.SNDHWM, 0)
+                flooder.connect(broker.ipc)
+                for _ in range(4_000):
+                    flooder.send_multipart([b"flood", b"nonsense"])
+            sequence = 2
+            while len(list(descriptors.iterdir())) < before + len(flooders):
+                check_heartbeat(good, sequence)
+                sequence += 1
+            for flooder in flooders:
+                flooder.close()
+        while len(list(descriptors.iterdir())) > before:  # what they said is being read
+            check_heartbeat(good, sequence)
+            sequence += 1
+        broker.check_health()
+
+
 # --- nonsense below the messages --------------------------------------------------------------------------------------
 
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + b"\x00" + bytes(31)

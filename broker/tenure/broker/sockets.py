@@ -18,7 +18,11 @@ from tenure.broker.core import Outgoing
 from tenure.broker.peers import NOBODY, Peer, parse_peer_address
 from tenure.contract.limits import REQUEST_ID_BYTES_MAX
 
-_HEARTBEAT_MS = 5_000  # ZMTP pings close connections whose peer is gone without a word
+# Connections whose peer is gone without a word are closed by the kernel. Pings of ZMTP would do that too, but libzmq
+# ends the process (`!_io_error`) when one is due to a peer that is gone while its last messages wait to be read.
+_KEEPALIVE_S = 5
+_KEEPALIVE_PROBES = 5
+_UNACKNOWLEDGED_MS = 10_000
 _HANDSHAKE_MS = 3_000  # whoever connects and says nothing is dropped
 _FRAMES_MAX = 2  # request id and body, after the routing id
 _ASKED_FIRST = (
@@ -186,6 +190,9 @@ def _never_hang(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.BACKLOG, BACKLOG)
     socket.setsockopt(zmq.IPV6, 1)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _KEEPALIVE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, _KEEPALIVE_PROBES)
+    socket.setsockopt(zmq.TCP_MAXRT, _UNACKNOWLEDGED_MS)
     socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)

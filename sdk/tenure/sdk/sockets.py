@@ -16,7 +16,6 @@ type Socket = zmq.Socket[bytes]
 
 _SENDS_MAX = 1_000
 _STREAM_QUEUED_MAX = 100  # messages of up to 1,000 events each; a listener that is further behind reads the store
-_HEARTBEAT_MS = 5_000
 _ASKED_FIRST = 2  # asking whether an answer waits costs a fifth of the exception that none does
 
 # As plain integers: arithmetic with pyzmq's enumerations costs more than sending a frame.
@@ -80,8 +79,8 @@ def receive_waiting(socket: Socket) -> list[tuple[bytes, BrokerMessage]]:
 
 
 def _quiet(socket: Socket) -> None:
+    # No pings of ZMTP: silence is noticed by whoever waits, and libzmq can end a process (`!_io_error`) that sends some
+    # or is sent some.
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 100)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_MS)
