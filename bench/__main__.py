@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final
 
 import structlog
 import typer
@@ -15,16 +14,15 @@ import typer
 from bench.claim import claim
 from bench.ensure import ensure
 from bench.event import event
+from bench.everything import EXIT_FAILED, everything
 from bench.failover import failover
 from bench.processes import ProcessFailedError
 from bench.reject import reject
 from bench.scale import scale
+from bench.soak import soak
 from bench.storm import storm
 from bench.switchover import switchovers
 from tenure.contract.errors import TenureError
-
-EXIT_FAILED: Final = 70
-"""EX_SOFTWARE: nothing could be measured."""
 
 app = typer.Typer(
     name="bench",
@@ -52,6 +50,8 @@ app.command()(failover)
 app.command("switchover")(switchovers)
 app.command()(storm)
 app.command()(scale)
+app.command()(soak)
+app.command("all")(everything)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """`python -m bench.fleet ENDPOINT SESSIONS LEASE_MS`: many sessions with a registration each, that send heartbeats.
 
-It says `ready` when all are open and registered. From then on each sends a heartbeat as often as a client has to,
+It says `ready OPEN` when all are open and registered, or when the broker has fallen so far behind that it takes no
+more, with how many there are. From then on each sends a heartbeat as often as a client has to,
 evenly spread; SIGUSR1 makes it say `window SENT ANSWERED UNCONFIRMED P50_MS P99_MS MAX_MS` of the time since the last
 one, and SIGTERM ends it. A session that the broker hears too late is lost: its answers do not confirm its role.
 
@@ -11,6 +12,7 @@ meant for is seen by the answer, which names the session.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import signal
 import sys
@@ -24,13 +26,14 @@ import zmq
 from bench.wire import accept, active_registration, hello
 from tenure.broker.descriptors import raise_file_limit
 from tenure.contract import codec
+from tenure.contract.errors import SessionExpiredError
 from tenure.contract.limits import heartbeat_interval_ms
 from tenure.contract.messages import BrokerMessage, Heartbeat, HeartbeatAck, Message, Registered, Welcome
 
-_PER_SOCKET: Final = 250  # hellos that a broker accepts at once, without its queue of connections being full
-_TIMEOUT_MS: Final = 60_000
+_PER_SOCKET: Final = 250  # connections that a broker's queue takes at once
+_PATIENCE_S: Final = 20.0
 _TICK_MS: Final = 2
-_BURST_MAX: Final = 500  # heartbeats sent before answers are read, when it has fallen behind
+_BURST_MAX: Final = 100  # heartbeats of a socket that are sent before answers are read, when it has fallen behind
 
 type _Socket = zmq.Socket[bytes]
 
@@ -43,86 +46,109 @@ class _Member:
     def __init__(self) -> None:
         self.session = 0
         self.epoch = 0
+        """0 until it is registered; from then on it sends heartbeats."""
         self.applied_revision = 0
         self.sequence = 0
         self.sent_ns = 0
+
+
+class _Squad:
+    """The sessions of one socket, and whose turn it is: messages go to its connections in this order."""
+
+    def __init__(self, socket: _Socket, first: int, members: int) -> None:
+        self.socket = socket
+        self.first = first
+        self.members = [_Member() for _ in range(members)]
+        self.began_ns = 0
+        """When they began to send heartbeats; 0 if they have not."""
+        self.sent = 0
+
+    def due(self, interval_ns: int) -> int:
+        """How many heartbeats are to be sent by now."""
+        if not self.began_ns:
+            return 0
+        return (monotonic_ns() - self.began_ns) * len(self.members) // interval_ns - self.sent
+
+    def send_each(self, message: Callable[[int], Message]) -> None:
+        """Send each session's message."""
+        for index in range(len(self.members)):
+            self.socket.send_multipart((index.to_bytes(2), codec.encode(message(self.first + index))))
 
 
 class Fleet:
     """All sessions, and the heartbeats of the time that is looked at."""
 
     def __init__(self, endpoint: str, sessions: int, lease_ms: int) -> None:
-        """Open them all.
-
-        Raises:
-            TenureError: The broker refused one.
-            zmq.Again: It did not answer.
-        """
+        """Open them all, or as many as the broker carries: those that are open send heartbeats while others follow."""
+        self._endpoint = endpoint
         self._lease_ms = lease_ms
+        self._interval_ns = heartbeat_interval_ms(lease_ms) * 1_000_000
         self._context: zmq.Context[_Socket] = zmq.Context()
-        self._members = [_Member() for _ in range(sessions)]
-        self._sockets: list[tuple[_Socket, range]] = []
+        self._squads: dict[_Socket, _Squad] = {}
         self._poller = zmq.Poller()
-        self._next = 0
+        self._joining: dict[int, BrokerMessage] = {}
+        """What was answered to those that are not registered yet."""
         self._bodies: dict[tuple[int, int], bytes] = {}
         self.begin_window()
-        for first in range(0, sessions, _PER_SOCKET):
-            self._open(endpoint, range(first, min(first + _PER_SOCKET, sessions)))
-        self._socket_of = [socket for socket, members in self._sockets for _ in members]
+        self.opened = 0
+        """How many sessions there are."""
+        with contextlib.suppress(SessionExpiredError, TimeoutError):
+            for first in range(0, sessions, _PER_SOCKET):
+                members = min(_PER_SOCKET, sessions - first)
+                self._open(first, members)
+                self.opened += members
 
-    def _open(self, endpoint: str, indexes: range) -> None:
+    def _open(self, first: int, members: int) -> None:
         socket = self._context.socket(zmq.DEALER)
-        for option, value in ((zmq.LINGER, 0), (zmq.SNDHWM, 0), (zmq.RCVHWM, 0), (zmq.RCVTIMEO, _TIMEOUT_MS)):
+        for option, value in ((zmq.LINGER, 0), (zmq.SNDHWM, 0), (zmq.RCVHWM, 0)):
             socket.setsockopt(option, value)
-        self._sockets.append((socket, indexes))
+        squad = self._squads[socket] = _Squad(socket, first, members)
         self._poller.register(socket, zmq.POLLIN)
-        for index in indexes:
-            socket.connect(connect_from(endpoint, index))
-        welcomes = self._ask_each(socket, indexes, lambda _: hello(secrets.token_hex(16), self._lease_ms), Welcome)
-        for index, welcome in welcomes.items():
-            self._members[index].session = welcome.session
-        for index, registered in self._ask_each(socket, indexes, active_registration, Registered).items():
-            self._members[index].epoch = registered.epoch
+        for number in range(first, first + members):
+            socket.connect(connect_from(self._endpoint, number))
+        squad.send_each(lambda _: hello(secrets.token_hex(16), self._lease_ms))
+        for index, answer in self._answers(members).items():
+            squad.members[index].session = accept(answer, Welcome).session
+        squad.send_each(active_registration)
+        for index, answer in self._answers(members).items():
+            squad.members[index].epoch = accept(answer, Registered).epoch
+        squad.began_ns = monotonic_ns()
 
-    def _ask_each[T: BrokerMessage](
-        self, socket: _Socket, indexes: range, message: Callable[[int], Message], wanted: type[T]
-    ) -> dict[int, T]:
-        """Each session's answer; the messages go to the connections in turn."""
-        for index in indexes:
-            socket.send_multipart((index.to_bytes(4), codec.encode(message(index))))
-        answers: dict[int, T] = {}
-        while len(answers) < len(indexes):
-            request_id, body = socket.recv_multipart()
-            if request_id:
-                answers[int.from_bytes(request_id)] = accept(codec.decode_broker(body), wanted)
-        return answers
+    def _answers(self, count: int) -> dict[int, BrokerMessage]:
+        """What each session that is not registered yet is answered."""
+        self._joining = {}
+        ends_ns = monotonic_ns() + _PATIENCE_S * 1e9
+        while len(self._joining) < count:
+            if monotonic_ns() > ends_ns:
+                raise TimeoutError(f"{count - len(self._joining)} of {count} sessions were not answered")
+            self.turn()
+        return self._joining
 
     # --- heartbeats ---------------------------------------------------------------------------------------------------
 
-    def beat(self, is_over: Callable[[], bool]) -> None:
-        """Send each session's heartbeats in time, until it is over."""
-        interval_ns = heartbeat_interval_ms(self._lease_ms) * 1_000_000
-        began_ns, sent = monotonic_ns(), 0
-        while not is_over():
-            due = (monotonic_ns() - began_ns) * len(self._members) // interval_ns - sent
+    def turn(self) -> None:
+        """Send what is due, and hear what has been answered."""
+        is_behind = False
+        for squad in self._squads.values():
+            due = squad.due(self._interval_ns)
             for _ in range(min(due, _BURST_MAX)):
-                self._send_next()
-                sent += 1
-            for socket, _ in self._poller.poll(0 if due > _BURST_MAX else _TICK_MS):
-                self._drain(socket)
+                self._send_next(squad)
+            is_behind |= due > _BURST_MAX
+        for socket, _ in self._poller.poll(0 if is_behind else _TICK_MS):
+            self._drain(self._squads[socket])
 
-    def _send_next(self) -> None:
-        index = self._next
-        self._next = (index + 1) % len(self._members)
-        member = self._members[index]
+    def _send_next(self, squad: _Squad) -> None:
+        index = squad.sent % len(squad.members)
+        squad.sent += 1
+        member = squad.members[index]
         member.sequence += 1
         body = self._body(member.sequence, member.applied_revision)
         member.sent_ns = monotonic_ns()
-        self._socket_of[index].send_multipart((index.to_bytes(4), body))
+        squad.socket.send_multipart((index.to_bytes(2), body))
         self._sent += 1
 
     def _body(self, sequence: int, revision: int) -> bytes:
-        """Most sessions say the same at a time."""
+        """Many sessions say the same at a time."""
         body = self._bodies.get((sequence, revision))
         if body is None:
             if len(self._bodies) > 1_000:
@@ -137,17 +163,22 @@ class Fleet:
             body = self._bodies[sequence, revision] = codec.encode(heartbeat)
         return body
 
-    def _drain(self, socket: _Socket) -> None:
+    def _drain(self, squad: _Squad) -> None:
         while True:
             try:
-                request_id, body = socket.recv_multipart(zmq.NOBLOCK)
+                request_id, body = squad.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            if request_id:  # else a push
-                self._hear(int.from_bytes(request_id), codec.decode_broker(body))
+            if not request_id:  # a push
+                continue
+            index, answer = int.from_bytes(request_id), codec.decode_broker(body)
+            if squad.began_ns:
+                self._hear(squad.members[index], answer)
+            else:
+                self._joining[index] = answer
 
-    def _hear(self, index: int, answer: BrokerMessage) -> None:
-        member = self._members[index]
+    def _hear(self, member: _Member, answer: BrokerMessage) -> None:
+        self._answered += 1
         if not isinstance(answer, HeartbeatAck):
             self._unconfirmed += 1
             return
@@ -156,7 +187,6 @@ class Fleet:
         if answer.sequence == member.sequence:
             self._taken_ns.append(monotonic_ns() - member.sent_ns)
         member.applied_revision = answer.revision
-        self._answered += 1
         if member.epoch not in answer.confirmed:
             self._unconfirmed += 1
 
@@ -187,9 +217,9 @@ def main() -> None:
         signal.signal(number, lambda received, _: signals.append(received))
     endpoint, sessions, lease_ms = sys.argv[1:]
     fleet = Fleet(endpoint, int(sessions), int(lease_ms))
-    print("ready", flush=True)
+    print("ready", fleet.opened, flush=True)
     while signal.SIGTERM not in signals:
-        fleet.beat(lambda: bool(signals))
+        fleet.turn()
         if signal.SIGUSR1 in signals:
             signals.remove(signal.SIGUSR1)
             fleet.tell_window()

@@ -38,6 +38,7 @@ from tenure.broker.descriptors import raise_file_limit
 from tenure.contract.limits import LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN
 
 SESSIONS: Final = (1_000, 2_500, 5_000, 10_000)
+LEASES_MS: Final = (LEASE_MS_DEFAULT, 30_000)
 REGISTRATIONS: Final = (10_000, 100_000, 1_000_000)
 
 CLAIM_RATIO: Final = 1.5
@@ -56,6 +57,7 @@ _WARM_UP_PART: Final = 10
 _SPARE_DESCRIPTORS: Final = 1_000  # of a broker and of a fleet: for everything that is no session
 _ROOMY: Final = (sys.executable, "-m", "bench.roomy")
 _SETTLE_S: Final = 1.0
+_OPENING_S: Final = 300.0
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -63,8 +65,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     sessions: Sequence[int]
     registrations: Sequence[int]
-    lease_ms: int
-    """Of the sessions at rest."""
+    leases_ms: Sequence[int]
+    """Of the sessions at rest, one after the other."""
     rest_s: float
     """How long the broker's processor time is looked at."""
     rounds: int
@@ -77,6 +79,9 @@ class AtRest(Struct, frozen=True, kw_only=True):
     """What so many sessions came to."""
 
     sessions: int
+    lease_ms: int
+    opened: int
+    """How many there were: fewer if the broker fell so far behind that it took no more."""
     cpu_percent: float
     """Of one core."""
     sent_a_second: float
@@ -110,7 +115,7 @@ def plan(*, is_quick: bool = False) -> Plan:
         return Plan(
             sessions=(10, 20),
             registrations=(100, 1_000),
-            lease_ms=LEASE_MS_DEFAULT,
+            leases_ms=LEASES_MS,
             rest_s=1.0,
             rounds=1,
             claims=100,
@@ -119,7 +124,7 @@ def plan(*, is_quick: bool = False) -> Plan:
     return Plan(
         sessions=SESSIONS,
         registrations=REGISTRATIONS,
-        lease_ms=LEASE_MS_DEFAULT,
+        leases_ms=LEASES_MS,
         rest_s=10.0,
         rounds=5,
         claims=2_000,
@@ -134,8 +139,9 @@ def scale(
         list[int] | None, typer.Option(min=0, help="By default 10,000 to 1,000,000; 0 for none.")
     ] = None,
     lease_ms: Annotated[
-        int, typer.Option(min=LEASE_MS_MIN, max=LEASE_MS_MAX, help="Of the sessions at rest.")
-    ] = LEASE_MS_DEFAULT,
+        list[int] | None,
+        typer.Option(min=LEASE_MS_MIN, max=LEASE_MS_MAX, help="Of the sessions; by default 2,000 and 30,000."),
+    ] = None,
     rest_s: Annotated[float, typer.Option(min=0.1, help="How long processor time is looked at.")] = 10.0,
     rounds: Annotated[int, typer.Option(min=1, help="How often the claims take turns.")] = 5,
     claims: Annotated[int, typer.Option(min=20, max=9_000, help="Claims of a round in flight.")] = 2_000,
@@ -149,7 +155,7 @@ def scale(
     chosen = Plan(
         sessions=SESSIONS if sessions is None else sorted(number for number in sessions if number),
         registrations=REGISTRATIONS if registrations is None else sorted(number for number in registrations if number),
-        lease_ms=lease_ms,
+        leases_ms=lease_ms or LEASES_MS,
         rest_s=rest_s,
         rounds=rounds,
         claims=claims,
@@ -167,14 +173,14 @@ def run(plan: Plan, directory: Path) -> Report:
         OSError: The directory cannot be written.
     """
     machine = describe_machine(directory)
-    at_rest = [_rest(plan, directory, sessions) for sessions in plan.sessions]
+    at_rest = [_rest(plan, directory, sessions, lease_ms) for lease_ms in plan.leases_ms for sessions in plan.sessions]
     return report(plan, machine, at_rest, _fill_all(plan, directory))
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 
-def _rest(plan: Plan, directory: Path, sessions: int) -> AtRest:
+def _rest(plan: Plan, directory: Path, sessions: int, lease_ms: int) -> AtRest:
     """So many sessions that do nothing but to send heartbeats."""
     file_limit = raise_file_limit()
     if sessions + _SPARE_DESCRIPTORS > file_limit:
@@ -189,9 +195,9 @@ def _rest(plan: Plan, directory: Path, sessions: int) -> AtRest:
         on_core(plan.cores.broker),
         processes.serving(place, limits=limits, serve=_ROOMY) as broker,
         on_core(plan.cores.load),
-        Talking([sys.executable, "-m", "bench.fleet", broker.endpoint, str(sessions), str(plan.lease_ms)]) as fleet,
+        Talking([sys.executable, "-m", "bench.fleet", broker.endpoint, str(sessions), str(lease_ms)]) as fleet,
     ):
-        fleet.words("ready")
+        opened = int(fleet.words("ready", _OPENING_S)[0])
         time.sleep(_SETTLE_S)
         fleet.send(signal.SIGUSR1)
         fleet.words("window")
@@ -202,6 +208,8 @@ def _rest(plan: Plan, directory: Path, sessions: int) -> AtRest:
         sent, answered, unconfirmed, p50_ms, p99_ms, max_ms = fleet.words("window")
     return AtRest(
         sessions=sessions,
+        lease_ms=lease_ms,
+        opened=opened,
         cpu_percent=cpu_percent,
         sent_a_second=int(sent) / spent_s,
         answered_a_second=int(answered) / spent_s,
@@ -295,7 +303,7 @@ def report(plan: Plan, machine: Machine, at_rest: Sequence[AtRest], filled: Sequ
         title="how costs grow with sessions and registrations",
         machine=machine,
         settings={
-            "sessions": f"a lease of {plan.lease_ms:,} ms, one registration each, many connections on each socket",
+            "sessions": "one registration each, many connections on each socket",
             "registrations": f"active ones, {PER_SESSION:,} in a session",
             "cores": str(plan.cores),
             "rounds": str(plan.rounds),
@@ -310,9 +318,7 @@ def report(plan: Plan, machine: Machine, at_rest: Sequence[AtRest], filled: Sequ
 def targets(at_rest: Sequence[AtRest], filled: Sequence[Filled]) -> list[Target]:
     """Where the costs must get to, of those that were measured."""
     found = [
-        Target(
-            name=f"{one.sessions:,} sessions at rest", value=one.cpu_percent, bound=REST_CPU_PERCENT, unit="% of a core"
-        )
+        Target(name=f"{_name(one)}, at rest", value=one.cpu_percent, bound=REST_CPU_PERCENT, unit="% of a core")
         for one in at_rest
         if one.sessions == SESSIONS_AT_REST
     ]
@@ -349,25 +355,34 @@ def targets(at_rest: Sequence[AtRest], filled: Sequence[Filled]) -> list[Target]
     return found
 
 
+def _name(one: AtRest) -> str:
+    return f"{one.sessions:,} sessions, a lease of {one.lease_ms:,} ms"
+
+
 def _ratios(at_rest: Sequence[AtRest]) -> dict[str, float]:
     ratios: dict[str, float] = {}
     for one in at_rest:
-        ratios[f"{one.sessions:,} sessions: heartbeats sent a second"] = round(one.sent_a_second)
-        ratios[f"{one.sessions:,} sessions: heartbeats answered a second"] = round(one.answered_a_second)
-        ratios[f"{one.sessions:,} sessions: answers that did not confirm the role"] = one.unconfirmed
+        if one.opened < one.sessions:
+            ratios[f"{_name(one)}: taken before the broker fell behind"] = one.opened
+        ratios[f"{_name(one)}: heartbeats sent a second"] = round(one.sent_a_second)
+        ratios[f"{_name(one)}: heartbeats answered a second"] = round(one.answered_a_second)
+        ratios[f"{_name(one)}: answers that did not confirm the role"] = one.unconfirmed
     return ratios
 
 
 def _session_curves(at_rest: Sequence[AtRest]) -> list[Curve]:
     x = "sessions at rest"
-    of_cpu = [(one.sessions, round(one.cpu_percent, 2)) for one in at_rest]
-    answers = "until a heartbeat is answered, ms"
-    curves = [
-        Curve(name="the broker", x=x, y="% of one core", points=of_cpu),
-        Curve(name="p50", x=x, y=answers, points=[(one.sessions, round(one.p50_ms, 3)) for one in at_rest]),
-        Curve(name="p99", x=x, y=answers, points=[(one.sessions, round(one.p99_ms, 3)) for one in at_rest]),
-    ]
-    return curves if at_rest else []
+    curves: list[Curve] = []
+    for lease_ms in dict.fromkeys(one.lease_ms for one in at_rest):
+        of_lease = [one for one in at_rest if one.lease_ms == lease_ms]
+        for name, y, values in (
+            ("the broker", "% of one core", [one.cpu_percent for one in of_lease]),
+            ("p50", "a heartbeat's answer, ms", [one.p50_ms for one in of_lease]),
+            ("p99", "a heartbeat's answer, ms", [one.p99_ms for one in of_lease]),
+        ):
+            points = [(one.sessions, round(value, 3)) for one, value in zip(of_lease, values, strict=True)]
+            curves.append(Curve(name=f"{name}, lease {lease_ms:,} ms", x=x, y=y, points=points))
+    return curves
 
 
 def _registration_curves(filled: Sequence[Filled]) -> list[Curve]:

@@ -69,6 +69,11 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """How many commits the load asked for."""
 
 
+def plan(*, is_quick: bool = False) -> Plan:
+    """What is measured if nothing else is asked for."""
+    return Plan(count=2 if is_quick else 100, drain_ms=1_000, item_ms=5.0, in_flight=8, transport=Transport.IPC)
+
+
 def switchovers(
     *,
     count: Annotated[int, typer.Option(min=1, help="How many switchovers.")] = 100,
@@ -82,8 +87,8 @@ def switchovers(
     check: Check = False,
 ) -> None:
     """Planned moves under load: the gap, and a queue of work items that comes through unharmed."""
-    plan = Plan(count=count, drain_ms=drain_ms, item_ms=item_ms, in_flight=in_flight, transport=transport)
-    finish(run(plan, directory), as_json=as_json, out=out, check=check)
+    chosen = Plan(count=count, drain_ms=drain_ms, item_ms=item_ms, in_flight=in_flight, transport=transport)
+    finish(run(chosen, directory), as_json=as_json, out=out, check=check)
 
 
 def run(plan: Plan, directory: Path) -> Report:

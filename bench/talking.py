@@ -45,14 +45,14 @@ class Talking:
         """Send it a signal."""
         self._process.send_signal(number)
 
-    def words(self, first: str) -> list[str]:
+    def words(self, first: str, patience_s: float = _PATIENCE_S) -> list[str]:
         """The next line that begins with this word, without it; other lines before it are skipped.
 
         Raises:
             ProcessFailedError: It ended, or said nothing of the kind for a long time.
         """
         assert self._process.stdout is not None, "its output was asked for"
-        ends_at = monotonic() + _PATIENCE_S
+        ends_at = monotonic() + patience_s
         while True:
             line, newline, rest = self._unread.partition(b"\n")
             if newline:
