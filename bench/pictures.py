@@ -1,7 +1,7 @@
 """A report as a picture: latencies of each load on a logarithmic axis, and below them its curves.
 
-SVG of a few kilobytes, the same bytes for the same report, and readable without colour: each line and bar has a marker
-or a hatch of its own. Nothing here measures or decides anything.
+SVG of some ten kilobytes, the same bytes for the same report, and readable without colour: each line has a marker of
+its own, each bar its name. Nothing here measures or decides anything.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from bench.latencies import Summary
 from bench.report import Curve, Report
@@ -31,10 +32,10 @@ _STYLE: Final[dict[str, Any]] = {
 }
 _COLOURS: Final = ("#000000", "#0072b2", "#e69f00", "#009e73")  # told apart by whoever sees no red or green
 _MARKERS: Final = ("o", "s", "^", "D", "v", "x")
-_HATCHES: Final = ("", "///", "...", "xxx")
 _WIDTH_INCHES: Final = 8.0
 _ROW_INCHES: Final = 0.34
 _CURVE_INCHES: Final = 2.6
+_TICKS: Final = 5  # each with its line: more of them would be most of the file
 
 
 def draw(report: Report, path: Path) -> None:
@@ -81,7 +82,7 @@ def draw_latencies(axes: Axes, summaries: Sequence[Summary]) -> None:
         )
     ):
         axes.scatter(values, list(rows), label=name, marker=_MARKERS[index], color=_COLOURS[index], zorder=2, s=24)
-    axes.set_xscale("log")
+    _spread(axes)
     axes.set_yticks(list(rows), [summary.name for summary in summaries])
     axes.invert_yaxis()
     axes.set_xlabel("milliseconds (logarithmic)")
@@ -96,7 +97,10 @@ def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:
         axes.plot(xs, ys, marker="" if is_dense else marker, color=colour, label=curve.name, linewidth=1)
     xs = [x for curve in curves for x, _ in curve.points]
     if xs and min(xs) > 0 and max(xs) / min(xs) > 10 and len(xs) <= 30 * len(curves):
-        axes.set_xscale("log")
+        _spread(axes)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(_TICKS))
+    axes.yaxis.set_major_locator(MaxNLocator(_TICKS))
     axes.set_ylim(bottom=0)
     axes.set_xlabel(curves[0].x)
     axes.set_ylabel(curves[0].y)
@@ -106,8 +110,7 @@ def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:
 def draw_bars(axes: Axes, values: Mapping[str, float], unit: str) -> None:
     """One bar for each name, with its figure."""
     rows = range(len(values))
-    hatches = [_HATCHES[row % len(_HATCHES)] for row in rows]
-    bars = axes.barh(list(rows), list(values.values()), color="0.8", edgecolor="0.15", hatch=hatches)
+    bars = axes.barh(list(rows), list(values.values()), color="0.8", edgecolor="0.15")
     axes.bar_label(bars, fmt="{:,.3g}", padding=3)
     axes.set_yticks(list(rows), list(values))
     axes.invert_yaxis()
@@ -127,6 +130,12 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(text, format="svg", metadata={"Date": None})
     lines = (line.rstrip() for line in text.getvalue().splitlines())
     path.write_text("\n".join(lines) + "\n")
+
+
+def _spread(axes: Axes) -> None:
+    """Make the axis logarithmic, with a tick for each power of ten."""
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _panels(curves: Sequence[Curve]) -> list[list[Curve]]:

@@ -18,7 +18,9 @@ from bench.place import Place
 
 _SERVE: Final = (sys.executable, "-m", "tenure.cli", "serve")
 _START_S: Final = 15.0
+_LOAD_S: Final = 300.0  # of a broker that is started on what it has stored, which may be a million registrations
 _END_S: Final = 10.0
+_STORE_END_S: Final = 60.0
 
 
 class ProcessFailedError(Exception):
@@ -70,7 +72,10 @@ class Serving:
         began_s = monotonic()
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_surroundings())
         assert self._process.stdout is not None, "its output was asked for"
-        self._bind = _endpoint(self._process.stdout, command)  # over tcp the system has chosen a port, which it keeps
+        patience_s = _LOAD_S if self.data.exists() else _START_S
+        self._bind = _endpoint(
+            self._process.stdout, command, patience_s
+        )  # over tcp the system has chosen a port, which it keeps
         return monotonic() - began_s
 
     def stop(self) -> None:
@@ -81,7 +86,7 @@ class Serving:
         """
         self._running.terminate()
         try:
-            code = self._running.wait(_END_S)
+            code = self._running.wait(_STORE_END_S)
         except subprocess.TimeoutExpired:
             code = None
         self.kill()
@@ -162,8 +167,8 @@ def _surroundings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
 
 
-def _endpoint(output: IO[str], command: Sequence[str]) -> str:
-    readable, _, _ = select.select([output], [], [], _START_S)
+def _endpoint(output: IO[str], command: Sequence[str], patience_s: float = _START_S) -> str:
+    readable, _, _ = select.select([output], [], [], patience_s)
     endpoint = first_endpoint(output.readline()) if readable else None
     if endpoint is None:
         raise ProcessFailedError(f"{' '.join(command)} did not say where it listens; its messages say why")

@@ -24,13 +24,14 @@ from msgspec import Struct, structs
 from bench import processes
 from bench.claim import fresh_claims
 from bench.cores import Cores, choose_cores, on_core
-from bench.latencies import Latencies, Summary
+from bench.growth import IN_FLIGHT, AtRest, Filled, load_name, report
+from bench.latencies import Latencies
 from bench.loops import closed_loop
-from bench.machine import Machine, describe_machine
+from bench.machine import describe_machine
 from bench.options import A_DISK, AsJson, Check, Directory, Out, finish
 from bench.place import Transport, temporary_place
 from bench.processes import ProcessFailedError, Serving
-from bench.report import Curve, Report, Target
+from bench.report import Report
 from bench.talking import Talking
 from bench.usage import cpu_s, rss_bytes, stored_bytes
 from bench.wire import PER_SESSION, fill
@@ -41,17 +42,6 @@ SESSIONS: Final = (1_000, 2_500, 5_000, 10_000)
 LEASES_MS: Final = (LEASE_MS_DEFAULT, 30_000)
 REGISTRATIONS: Final = (10_000, 100_000, 1_000_000)
 
-CLAIM_RATIO: Final = 1.5
-"""How many times as long the p99 of a claim may be beside the most registrations as beside the fewest."""
-BYTES_A_REGISTRATION: Final = 1_000.0
-LOADED_WITH: Final = 100_000
-LOADED_S: Final = 1.5
-"""How long a broker with so many registrations may take from its start until it takes requests."""
-SESSIONS_AT_REST: Final = 10_000
-REST_CPU_PERCENT: Final = 25.0
-"""How much of a core so many sessions may cost at rest."""
-
-_IN_FLIGHT: Final = (1, 64)
 _SEQUENTIAL_PART: Final = 4
 _WARM_UP_PART: Final = 10
 _SPARE_DESCRIPTORS: Final = 1_000  # of a broker and of a fleet: for everything that is no session
@@ -73,39 +63,6 @@ class Plan(Struct, frozen=True, kw_only=True):
     claims: int
     """Each round, with many in flight; one after the other it is a part of it."""
     cores: Cores
-
-
-class AtRest(Struct, frozen=True, kw_only=True):
-    """What so many sessions came to."""
-
-    sessions: int
-    lease_ms: int
-    opened: int
-    """How many there were: fewer if the broker fell so far behind that it took no more."""
-    cpu_percent: float
-    """Of one core."""
-    sent_a_second: float
-    answered_a_second: float
-    unconfirmed: int
-    """Heartbeats whose answer did not confirm the role: its session was lost, by a broker that fell behind."""
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
-
-
-class Filled(Struct, frozen=True, kw_only=True):
-    """What so many registrations came to; bytes are each registration's."""
-
-    registrations: int
-    memory_bytes: float
-    """After they were registered."""
-    loaded_bytes: float
-    """After a start that read them from the store."""
-    stored_bytes: float
-    fill_a_second: float
-    start_s: float
-    rest_cpu_percent: float
-    claims: Sequence[Summary] = ()
 
 
 def plan(*, is_quick: bool = False) -> Plan:
@@ -174,7 +131,13 @@ def run(plan: Plan, directory: Path) -> Report:
     """
     machine = describe_machine(directory)
     at_rest = [_rest(plan, directory, sessions, lease_ms) for lease_ms in plan.leases_ms for sessions in plan.sessions]
-    return report(plan, machine, at_rest, _fill_all(plan, directory))
+    settings = {
+        "sessions": "one registration each, many connections on each socket",
+        "registrations": f"active ones, {PER_SESSION:,} in a session",
+        "cores": str(plan.cores),
+        "rounds": str(plan.rounds),
+    }
+    return report(settings, machine, at_rest, _fill_all(plan, directory))
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------------
@@ -213,7 +176,7 @@ def _rest(plan: Plan, directory: Path, sessions: int, lease_ms: int) -> AtRest:
         cpu_percent=cpu_percent,
         sent_a_second=int(sent) / spent_s,
         answered_a_second=int(answered) / spent_s,
-        unconfirmed=int(unconfirmed),
+        unconfirmed_a_second=int(unconfirmed) / spent_s,
         p50_ms=float(p50_ms),
         p99_ms=float(p99_ms),
         max_ms=float(max_ms),
@@ -233,7 +196,7 @@ def _fill_all(plan: Plan, directory: Path) -> list[Filled]:
             with on_core(plan.cores.broker):
                 broker = stack.enter_context(processes.serving(place))
             filled.append(_fill(plan, broker, registrations))
-            brokers.append((broker, {workers: Latencies(load_name(workers, registrations)) for workers in _IN_FLIGHT}))
+            brokers.append((broker, {workers: Latencies(load_name(workers, registrations)) for workers in IN_FLIGHT}))
         with on_core(plan.cores.load):
             for _ in range(plan.rounds):
                 for broker, loads in brokers:
@@ -285,125 +248,3 @@ def _cpu_percent(pid: int, seconds: float) -> float:
     began_s, began_cpu_s = time.monotonic(), cpu_s(pid)
     time.sleep(seconds)
     return 100 * (cpu_s(pid) - began_cpu_s) / (time.monotonic() - began_s)
-
-
-# --- the report -------------------------------------------------------------------------------------------------------
-
-
-def load_name(workers: int, registrations: int) -> str:
-    """How claims beside so many registrations are called."""
-    load = "one after the other" if workers == 1 else f"{workers} in flight"
-    return f"{load}, {registrations:,} there"
-
-
-def report(plan: Plan, machine: Machine, at_rest: Sequence[AtRest], filled: Sequence[Filled]) -> Report:
-    """What all of it came to."""
-    return Report(
-        bench="scale",
-        title="how costs grow with sessions and registrations",
-        machine=machine,
-        settings={
-            "sessions": "one registration each, many connections on each socket",
-            "registrations": f"active ones, {PER_SESSION:,} in a session",
-            "cores": str(plan.cores),
-            "rounds": str(plan.rounds),
-        },
-        measured=[claims for one in filled for claims in one.claims],
-        curves=[*_session_curves(at_rest), *_registration_curves(filled)],
-        ratios=_ratios(at_rest),
-        targets=targets(at_rest, filled),
-    )
-
-
-def targets(at_rest: Sequence[AtRest], filled: Sequence[Filled]) -> list[Target]:
-    """Where the costs must get to, of those that were measured."""
-    found = [
-        Target(name=f"{_name(one)}, at rest", value=one.cpu_percent, bound=REST_CPU_PERCENT, unit="% of a core")
-        for one in at_rest
-        if one.sessions == SESSIONS_AT_REST
-    ]
-    if len(filled) > 1:
-        fewest, most = filled[0], filled[-1]
-        found += [
-            Target(
-                name=f"p99 of {many.name} / p99 of {few.name}",
-                value=many.p99_ms / few.p99_ms,
-                bound=CLAIM_RATIO,
-                unit="",
-            )
-            for few, many in zip(fewest.claims, most.claims, strict=True)
-        ]
-    for one in filled:
-        if one.registrations >= LOADED_WITH:  # beside fewer, the broker's own memory moves more than theirs
-            found.append(
-                Target(
-                    name=f"memory of each of {one.registrations:,} registrations",
-                    value=max(one.memory_bytes, one.loaded_bytes),
-                    bound=BYTES_A_REGISTRATION,
-                    unit="bytes",
-                )
-            )
-        if one.registrations == LOADED_WITH:
-            found.append(
-                Target(
-                    name=f"start of a broker with {one.registrations:,} registrations",
-                    value=one.start_s,
-                    bound=LOADED_S,
-                    unit="s",
-                )
-            )
-    return found
-
-
-def _name(one: AtRest) -> str:
-    return f"{one.sessions:,} sessions, a lease of {one.lease_ms:,} ms"
-
-
-def _ratios(at_rest: Sequence[AtRest]) -> dict[str, float]:
-    ratios: dict[str, float] = {}
-    for one in at_rest:
-        if one.opened < one.sessions:
-            ratios[f"{_name(one)}: taken before the broker fell behind"] = one.opened
-        ratios[f"{_name(one)}: heartbeats sent a second"] = round(one.sent_a_second)
-        ratios[f"{_name(one)}: heartbeats answered a second"] = round(one.answered_a_second)
-        ratios[f"{_name(one)}: answers that did not confirm the role"] = one.unconfirmed
-    return ratios
-
-
-def _session_curves(at_rest: Sequence[AtRest]) -> list[Curve]:
-    x = "sessions at rest"
-    curves: list[Curve] = []
-    for lease_ms in dict.fromkeys(one.lease_ms for one in at_rest):
-        of_lease = [one for one in at_rest if one.lease_ms == lease_ms]
-        for name, y, values in (
-            ("the broker", "% of one core", [one.cpu_percent for one in of_lease]),
-            ("p50", "a heartbeat's answer, ms", [one.p50_ms for one in of_lease]),
-            ("p99", "a heartbeat's answer, ms", [one.p99_ms for one in of_lease]),
-        ):
-            points = [(one.sessions, round(value, 3)) for one, value in zip(of_lease, values, strict=True)]
-            curves.append(Curve(name=f"{name}, lease {lease_ms:,} ms", x=x, y=y, points=points))
-    return curves
-
-
-def _registration_curves(filled: Sequence[Filled]) -> list[Curve]:
-    x = "registrations"
-    curves = [
-        Curve(
-            name=f"p99, {'one after the other' if workers == 1 else f'{workers} in flight'}",
-            x=x,
-            y="a claim, ms",
-            points=[(one.registrations, one.claims[index].p99_ms) for one in filled],
-        )
-        for index, workers in enumerate(_IN_FLIGHT)
-    ]
-    for name, y, values in (
-        ("in memory, registered", "bytes a registration", [one.memory_bytes for one in filled]),
-        ("in memory, loaded", "bytes a registration", [one.loaded_bytes for one in filled]),
-        ("on disk, with events", "bytes a registration", [one.stored_bytes for one in filled]),
-        ("start", "seconds", [one.start_s for one in filled]),
-        ("registered, 1,000 a request", "a second", [one.fill_a_second for one in filled]),
-        ("the broker at rest", "% of one core", [one.rest_cpu_percent for one in filled]),
-    ):
-        points = [(one.registrations, round(value, 3)) for one, value in zip(filled, values, strict=True)]
-        curves.append(Curve(name=name, x=x, y=y, points=points))
-    return curves if filled else []

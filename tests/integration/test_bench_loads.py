@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from bench.everything import BENCHES
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 100
 
@@ -51,3 +55,67 @@ def test_storm_moves_every_role_each_time(tmp_path: Path) -> None:
     ]
     assert read["measured"][0]["max_ms"] == read["measured"][1]["max_ms"]
     assert [target["bound"] for target in read["targets"]] == [150.0]
+
+
+@pytest.mark.slow
+def test_scale_measures_every_size(tmp_path: Path) -> None:
+    """Sessions whose heartbeats are all confirmed, and brokers that were filled, started again and claimed from."""
+    of_sessions = ("--sessions", "3", "--sessions", "300", "--lease-ms", "5000", "--rest-s", "2.5", "--no-pin")
+    of_registrations = ("--registrations", "50", "--registrations", "1500", "--rounds", "1", "--claims", "40")
+    read = run_bench(tmp_path, "scale", *of_sessions, *of_registrations)
+    assert [(load["name"], load["count"]) for load in read["measured"]] == [
+        ("one after the other, 50 there", 10),
+        ("64 in flight, 50 there", 40),
+        ("one after the other, 1,500 there", 10),
+        ("64 in flight, 1,500 there", 40),
+    ]
+    curves = {(curve["name"], curve["y"]): curve["points"] for curve in read["curves"]}
+    assert [sessions for sessions, _ in curves["the broker, lease 5,000 ms", "% of one core"]] == [3, 300]
+    for cost in (
+        ("in memory, registered", "bytes a registration"),
+        ("in memory, loaded", "bytes a registration"),
+        ("on disk, with events", "bytes a registration"),
+        ("start", "seconds"),
+        ("the broker at rest", "% of one core"),
+    ):
+        assert [registrations for registrations, _ in curves[cost]] == [50, 1500]
+    assert all(value > 0 for _, value in curves["start", "seconds"])
+    confirmed = [value for name, value in read["ratios"].items() if "without the role" in name]
+    assert confirmed == [0, 0]
+    assert read["ratios"]["300 sessions, a lease of 5,000 ms: heartbeats answered a second"] > 0
+
+
+def test_soak_samples_until_it_is_over(tmp_path: Path) -> None:
+    """Each interval has its latencies, and memory, files and processor time are looked at after each."""
+    read = run_bench(tmp_path, "soak", "--minutes", "0.02", "--rate", "40", "--sample-s", "0.1", "--no-pin")
+    (load,) = read["measured"]
+    samples = len(load["p99_by_round_ms"])
+    assert samples >= 2
+    assert load["count"] == 4 * samples
+    assert [len(curve["points"]) for curve in read["curves"]] == [samples] * 5
+    assert all(value > 0 for curve in read["curves"][:4] for _, value in curve["points"])
+
+
+@pytest.mark.slow
+def test_all_runs_every_bench(tmp_path: Path) -> None:
+    """One command, a JSON and a picture of bounded size for each, and the targets of all in the end."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    command = [sys.executable, "-m", "bench", "all", "--quick", "--directory", str(data), "--out", str(out)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=4 * PATIENCE_S, check=False)
+    assert ended.returncode == 0, ended.stderr
+    for name in BENCHES:
+        assert json.loads((out / f"{name}.json").read_text())["bench"] == name
+        assert 1_000 < (out / f"{name}.svg").stat().st_size < 100_000
+    assert "targets are met\nclaim: " in ended.stdout
+    assert list(data.iterdir()) == []
+
+
+def test_all_goes_on_after_a_bench_that_fails(tmp_path: Path) -> None:
+    """What failed is told, the others run, and the exit code says that something was not measured."""
+    command = [sys.executable, "-m", "bench", "all", "--quick", "--only", "claim", "--only", "ensure"]
+    command += ["--directory", "/proc", "--out", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S, check=False)
+    assert ended.returncode == 70
+    assert ended.stderr.startswith("bench: claim failed: ")
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".json"] == ["ensure.json"]
