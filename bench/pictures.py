@@ -35,6 +35,7 @@ _MARKERS: Final = ("o", "s", "^", "D", "v", "x")
 _WIDTH_INCHES: Final = 8.0
 _ROW_INCHES: Final = 0.34
 _CURVE_INCHES: Final = 2.6
+_SIZES_MAX: Final = 8  # points of a curve that are sizes, each some times the one before; more are moments
 _TICKS: Final = 5  # each with its line: more of them would be most of the file
 
 
@@ -90,13 +91,13 @@ def draw_latencies(axes: Axes, summaries: Sequence[Summary]) -> None:
 
 
 def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Curves that share both axes; the axis is logarithmic where it spans more than a power of ten."""
+    """Curves that share both axes; the axis is logarithmic for sizes of more than a power of ten."""
     for curve, marker, colour in zip(curves, cycle(_MARKERS), cycle(_COLOURS)):
         xs, ys = [x for x, _ in curve.points], [y for _, y in curve.points]
         is_dense = len(xs) > 30
         axes.plot(xs, ys, marker="" if is_dense else marker, color=colour, label=curve.name, linewidth=1)
     xs = [x for curve in curves for x, _ in curve.points]
-    if xs and min(xs) > 0 and max(xs) / min(xs) > 10 and len(xs) <= 30 * len(curves):
+    if len(xs) <= _SIZES_MAX * len(curves) and min(xs) > 0 and max(xs) / min(xs) > 10:
         _spread(axes)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(_TICKS))

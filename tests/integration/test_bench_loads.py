@@ -97,6 +97,7 @@ def test_soak_samples_until_it_is_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(5 * PATIENCE_S)
 def test_all_runs_every_bench(tmp_path: Path) -> None:
     """One command, a JSON and a picture of bounded size for each, and the targets of all in the end."""
     data, out = tmp_path / "data", tmp_path / "out"
