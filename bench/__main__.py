@@ -16,6 +16,7 @@ from bench.ensure import ensure
 from bench.event import event
 from bench.everything import EXIT_FAILED, everything
 from bench.failover import failover
+from bench.peers.comparison import peers
 from bench.processes import ProcessFailedError
 from bench.reject import reject
 from bench.scale import scale
@@ -51,6 +52,7 @@ app.command("switchover")(switchovers)
 app.command()(storm)
 app.command()(scale)
 app.command()(soak)
+app.command()(peers)
 app.command("all")(everything)
 
 
