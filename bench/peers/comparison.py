@@ -80,8 +80,12 @@ def peers(
     check: Check = False,
 ) -> None:
     """The same durable work with Tenure, etcd, ZooKeeper, Redis, PostgreSQL and NATS, by turns."""
+    try:
+        wanted = tuple(peer_named(name).name for name in only or PEERS)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--only") from error
     chosen = Plan(
-        peers=tuple(only or PEERS),
+        peers=wanted,
         rounds=rounds,
         sequential=sequential,
         in_flight=in_flight,

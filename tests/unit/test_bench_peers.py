@@ -9,7 +9,9 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from bench.__main__ import app
 from bench.latencies import Summary
 from bench.peers import catalogue, peer
 from bench.peers.comparison import in_turn
@@ -110,6 +112,9 @@ def test_an_unknown_peer_is_told_with_those_there_are() -> None:
     """Whoever mistypes a name learns the right ones."""
     with pytest.raises(ValueError, match=r"no peer 'etdc'; there are tenure, .*etcd"):
         catalogue.peer_named("etdc")
+    ended = CliRunner().invoke(app, ["peers", "--only", "etdc"])
+    assert ended.exit_code == 2
+    assert "etdc" in ended.output
 
 
 def test_each_peer_has_a_name_of_its_own_that_fits_the_table() -> None:
