@@ -16,6 +16,7 @@ import typer
 
 from bench import claim, ensure, event, failover, reject, scale, soak, storm, switchover
 from bench.options import A_DISK, Directory, keep
+from bench.peers import comparison
 from bench.processes import ProcessFailedError
 from bench.report import Report, to_text
 from tenure.contract.errors import TenureError
@@ -44,6 +45,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "storm": _bench(storm.plan, storm.run),
     "scale": _bench(scale.plan, scale.run),
     "soak": _bench(soak.plan, soak.run),
+    "peers": _bench(comparison.plan, comparison.run),
 }
 
 
