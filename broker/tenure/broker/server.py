@@ -35,9 +35,9 @@ from tenure.domain.records import StoredState
 from tenure.domain.store import EventsCompactedError, Store, StoreError, StoreInvariantError, StoreRefusedError
 
 _TICK_MS: Final = 100  # the longest time between two looks at the leases
-_TICK_MS_MIN: Final = 1
+_TICK_MS_MIN: Final = 5  # thousands of leases end at thousands of times, and one look costs as much as a heartbeat
 _LATE_WORTH_TELLING_MS: Final = 250
-_QUIET_MS: Final = 100  # without a commit, before the store does what it put off: the next one would wait for it
+_QUIET_MS: Final = 100  # without a commit, before the store does a piece of what it put off: the next would wait for it
 _READ_MAX: Final = 16  # messages between two looks at the clocks
 _REFUSED_PAUSE_MS: Final = 250  # after a refused commit: what ended is decided again at once, and may be refused again
 _REFUSED_PAUSE_LOADS: Final = 4  # and at least so many times what loading took, which no heartbeat is heard in
@@ -78,7 +78,7 @@ class Broker:
         self._planned_ms = monotonic() * 1_000
         self._has_fault = False
         self._is_idle = False
-        self._committed_ms = self._planned_ms
+        self._committed_ms = self._idled_ms = self._planned_ms
         self._core: BrokerCore
 
     @classmethod
@@ -307,8 +307,10 @@ class Broker:
         if not self._has_fault:
             self._settle()
         self._conflict_log.tell((), monotonic() * 1_000)
-        self._is_idle = not self._core.has_work and monotonic() * 1_000 - self._committed_ms > _QUIET_MS
+        now_ms = monotonic() * 1_000
+        self._is_idle = not self._core.has_work and now_ms - max(self._committed_ms, self._idled_ms) > _QUIET_MS
         if self._is_idle:
+            self._idled_ms = now_ms
             self._work.set()
 
     def _note_lateness(self) -> None:

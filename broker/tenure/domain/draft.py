@@ -23,6 +23,7 @@ from tenure.contract.messages import Register, RoleStatement, StepDown
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.moves import begin_move, complete_move
 from tenure.domain.records import (
+    NO_METADATA,
     Change,
     DropRegistration,
     DropSession,
@@ -190,7 +191,7 @@ class Draft:
             since_ms=self.now.unix_ms,
             priority=request.priority,
             candidate=candidate,
-            metadata=request.metadata,
+            metadata=request.metadata or NO_METADATA,
             hold_limit_ms=request.hold_limit_ms,
         )
         self._put(PutRegistration(registration))

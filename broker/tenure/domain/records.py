@@ -6,10 +6,15 @@ of several has the effect of all. The registry itself changes only by absorbing 
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct, field
 
 from tenure.contract.events import AnyEvent
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
+
+NO_METADATA: Final[dict[str, str]] = {}
+"""What most registrations have, shared by all of them; nobody changes it."""
 
 
 class Instant(Struct, frozen=True, gc=False):

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from tenure.contract.codec import decode_event
 from tenure.contract.errors import ProtocolError
 from tenure.contract.events import AnyEvent
-from tenure.domain.records import Registration, Session, StoredState, Tenure
+from tenure.domain.records import NO_METADATA, Registration, Session, StoredState, Tenure
 from tenure.domain.store import (
     EventsCompactedError,
     StoreError,
@@ -124,13 +125,14 @@ class Database:
             StoreFailedError: An earlier outcome was left open.
         """
         self._raise_failure()
+        names = _Names()
         with readable():
             return StoredState(
                 history_id=self._read_meta(),
                 revision=self._next_revision - 1,
                 sessions=tuple(all_sessions(self._connection)),
-                registrations=tuple(all_registrations(self._connection)),
-                tenures=tuple(sorted(self._newest_tenures(), key=ending)),
+                registrations=tuple(map(names.share_registration, all_registrations(self._connection))),
+                tenures=tuple(sorted(map(names.share_tenure, self._newest_tenures()), key=ending)),
             )
 
     def close(self) -> None:
@@ -233,6 +235,34 @@ class Database:
     def _raise_failure(self) -> None:
         if self.failure is not None:
             raise StoreFailedError(f"{self.failure}; the broker has to start again")
+
+
+class _Names:
+    """One object for each name, however many records have it: they stay in memory, and names are a third of that."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def share_registration(self, registration: Registration) -> Registration:
+        """The same record."""
+        same = self._known.setdefault
+        return structs.replace(
+            registration,
+            service_name=same(registration.service_name, registration.service_name),
+            instance_id=same(registration.instance_id, registration.instance_id),
+            resource_id=same(registration.resource_id, registration.resource_id),
+            metadata=registration.metadata or NO_METADATA,
+        )
+
+    def share_tenure(self, tenure: Tenure) -> Tenure:
+        """The same record."""
+        same = self._known.setdefault
+        return structs.replace(
+            tenure,
+            service_name=same(tenure.service_name, tenure.service_name),
+            instance_id=same(tenure.instance_id, tenure.instance_id),
+            resource_id=same(tenure.resource_id, tenure.resource_id),
+        )
 
 
 def read_page(connection: sqlite3.Connection, since: int, limit: int) -> tuple[AnyEvent, ...]:
