@@ -41,6 +41,34 @@ async def test_a_client_whose_loop_was_closed_loses_its_role_with_its_lease(brok
     await client.close()
 
 
+async def test_what_still_waited_when_a_loop_was_closed_keeps_nobody_from_opening(broker: BrokerHere) -> None:
+    """★ A request and a wait for a change were under way there: neither can be woken, and neither is waited for."""
+    client = ServiceClient(broker.ipc, lease_ms=1_000, exit_is_proof=False)
+    left: list[asyncio.Task[object]] = []
+
+    async def claim() -> None:
+        await client.open()
+        registration = await client.register("gw", instance_id="abandoned", resource_id="acct", role="active")
+        left.append(asyncio.create_task(registration.wait_changed()))
+        left.append(asyncio.create_task(client.resource("acct")))
+        await asyncio.sleep(0)
+
+    def run_and_close() -> None:
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)  # it says of both tasks that they were pending
+        loop.run_until_complete(claim())
+        loop.close()
+
+    await asyncio.to_thread(run_and_close)
+    async with asyncio.timeout(PATIENCE_S):
+        await client.open()
+        again = await client.register("gw", instance_id="abandoned", resource_id="acct", role="active")
+    assert again.is_active
+    assert not any(task.done() for task in left)
+    left.clear()
+    await client.close()
+
+
 async def test_a_client_whose_loop_was_closed_can_be_opened_on_another_one(broker: BrokerHere) -> None:
     """What is left of the session before is let go of; the next one waits until that one's lease is over."""
     client, before = await abandoned(broker, lease_ms=1_000)

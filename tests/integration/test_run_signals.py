@@ -102,6 +102,24 @@ async def test_a_program_that_listens_keeps_its_exit_code(socket_directory: Path
         assert await command.exit_code() == 7
 
 
+async def test_sigterm_after_the_program_has_ended_does_not_change_its_exit_code(
+    socket_directory: Path, environ: dict[str, str]
+) -> None:
+    """The broker does not answer, so that the role is still being released when the signal comes."""
+    script = "trap 'exit 7' USR1; echo started $$; while true; do sleep 600 & wait $!; done"
+    async with serving(socket_directory) as broker, tenure(*running(script, *LONG_LEASE), environ=environ) as command:
+        (pid,) = [int(word) for word in (await command.line("started")).split()[1:]]
+        broker.send(signal.SIGSTOP)
+        try:
+            with pinned([pid]) as descriptors:
+                os.kill(pid, signal.SIGUSR1)
+                await asyncio.to_thread(select.select, descriptors, [], [], PATIENCE_S)
+            command.send(signal.SIGTERM)
+            assert await command.exit_code() == 7
+        finally:
+            broker.send(signal.SIGCONT)
+
+
 @pytest.mark.parametrize("grace_ms", ["600000", "0"])
 async def test_a_lease_that_is_lost_after_sigterm_is_the_end(
     socket_directory: Path, environ: dict[str, str], grace_ms: str

@@ -85,7 +85,7 @@ class BrokerHost(Process):
         """How long a commit takes."""
         self.world = world
         self._storing: Batch | None = None
-        self._is_pausing = False
+        self._is_pausing = self._was_refused = False
         self._proven: set[int] = set()
         """Sessions that were stored when proof of their end came, and are so still."""
         self._watched: dict[int, int] = {}
@@ -117,7 +117,7 @@ class BrokerHost(Process):
                 self.disk.commit(self._storing)
         self.end()
         self.core = self._storing = self.crash_at = None
-        self.refuses_next = self._is_pausing = False
+        self.refuses_next = self._is_pausing = self._was_refused = False
         self._watched.clear()
         self._proven.clear()
         self.world.broker_crashed()
@@ -240,6 +240,7 @@ class BrokerHost(Process):
             self.world.count("commits refused")
             self.run(self._start_again, incarnation)
             return
+        self._was_refused = False
         self.disk.commit(batch)
         if self.crash_at is CrashPoint.AFTER_STORE:
             self._crash_here()
@@ -293,8 +294,10 @@ class BrokerHost(Process):
             del self._watched[session]
         if not self._proven.isdisjoint(living):
             raise Violation("proof", f"sessions {sorted(self._proven & living.keys())} live on, and are dead")
-        self._is_pausing = True
-        self.later(_REFUSED_PAUSE_MS, self._go_on_storing)
+        if self._was_refused:
+            self._is_pausing = True
+            self.later(_REFUSED_PAUSE_MS, self._go_on_storing)
+        self._was_refused = True
         self._settle()
 
     def _go_on_storing(self) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from tenure.contract.errors import ErrorCode
-from tenure.contract.events import AnyEvent, DeregisteredEvent, SessionClosedEvent
-from tenure.contract.messages import ExpireSession, Heartbeat, RoleStatements
-from tenure.contract.vocabulary import ChangeReason, Channel, ServiceStatus
+from tenure.contract.events import AnyEvent, DeregisteredEvent, RegisteredEvent, RoleChangedEvent, SessionClosedEvent
+from tenure.contract.messages import ExpireSession, GetResource, Heartbeat, Resource, RoleStatements
+from tenure.contract.vocabulary import ChangeReason, Channel, ServiceRole, ServiceStatus
 from tenure.domain.registry import Registry
-from tests.unit.core_stage import GOODBYE, LEASE_MS, CoreStage, codes, hello_of, standby_of
+from tests.unit.core_stage import GOODBYE, LEASE_MS, CoreStage, claim_of, codes, hello_of, standby_of
 from tests.unit.scene import EMPTY
 
 FULL = (ErrorCode.STORAGE_UNAVAILABLE, "the disk is full")
@@ -100,6 +100,61 @@ def test_the_next_one_is_promoted_in_the_commit_that_takes_the_proof() -> None:
     assert ended.silent_ms == 500
     assert [push.to for push in pushes if isinstance(push.message, RoleStatements)] == ["b/control"]
     assert stage.core.registry.state.ended == {}
+
+
+def test_what_a_death_needs_is_stored_by_itself() -> None:
+    """★ Together with what the disk has no room for it would be refused for as long as somebody repeats that."""
+    stage, session = a_and_b()
+    stage.open("c")
+    stage.says("c/requests", claim_of("c", "too-much"))
+    die(stage, session)
+    decided(stage)
+
+    refuse(stage)
+    stage.says("c/requests", claim_of("c", "too-much"))
+
+    first = stage.store()
+    stage.committed()
+    second = stage.store()
+    assert first is not None
+    assert second is not None
+    assert [type(event) for event in first.events] == [DeregisteredEvent, SessionClosedEvent, RoleChangedEvent]
+    assert [type(event) for event in second.events] == [RegisteredEvent]
+
+
+def test_what_is_read_waits_for_all_that_is_decided() -> None:
+    """★ An answer does not overtake the decisions that it was computed from, though they are stored apart."""
+    stage, session = a_and_b()
+    die(stage, session)
+    decided(stage)
+    refuse(stage)
+    stage.sent()
+
+    stage.says("b/requests", GetResource(resource_id="r"))
+
+    assert stage.sent() == []
+    (view,) = [said.message for said in stage.commit() if isinstance(said.message, Resource)]
+    assert view.resource.active is not None
+    assert view.resource.active.instance_id == "b"
+
+
+def test_a_vacancy_that_was_filled_is_filled_again() -> None:
+    """★ What filled it was that somebody became fit; he has stayed so, and no heartbeat says so a second time."""
+    stage, _ = a_and_b()
+    stage.crash()
+    stage.hello("a", Channel.REQUESTS)
+    stage.says("a/requests", GOODBYE)
+    stage.commit()
+    stage.hello("b", Channel.CONTROL)
+    stage.beat("b", 2)
+    assert [type(event) for event in decided(stage)] == [RoleChangedEvent]
+
+    refuse(stage)
+
+    stage.commit()
+    promoted = stage.published[-1]
+    assert isinstance(promoted, RoleChangedEvent)
+    assert (promoted.instance_id, promoted.new_role) == ("b", ServiceRole.ACTIVE)
 
 
 def test_nobody_is_promoted_whose_newest_word_was_not_stored() -> None:

@@ -259,7 +259,9 @@ class BrokerCore:
         Everyone who waits is told that the outcome of his request is unknown. Connections of sessions that were not
         stored say hello again, because the numbers that the dropped decisions gave out will be given out again. Leases
         run on. After a defect no memory is trusted: every connection says hello again, and every lease begins anew.
-        Sessions whose end was decided are ended again at once: whoever is dead stays so, whatever was not stored.
+        Sessions whose end was decided are ended again at once: whoever is dead stays so, whatever was not stored. That
+        and the vacancies that had been filled go to the store by themselves, the smallest first: together with what it
+        has no room for they would be refused for as long as somebody repeats that.
         """
         ends = self._ends_that_stay_true(code)
         info = ErrorInfo(code=code, message=f"{why}; the outcome is unknown, repeat the request")
@@ -278,8 +280,10 @@ class BrokerCore:
             self.connections.forget_others(self.registry.state.sessions)
         else:
             self.connections.forget_all()
-        for end in ends:
-            self._record(self.registry.end_session(end.session, end.reason, now, end.by))
+        sizes = {number: len(presence.registrations) for number, presence in self.registry.state.sessions.items()}
+        for end in sorted(ends, key=lambda end: sizes.get(end.session, 0)):
+            self._record_alone(self.registry.end_session(end.session, end.reason, now, end.by))
+        self._record_alone(self.registry.fill_vacancies(now))
 
     # --- answers of the shell's own -----------------------------------------------------------------------------------
 
@@ -373,6 +377,12 @@ class BrokerCore:
             EventsRead(connection=connection, request_id=request_id, since=request.since, limit=request.limit)
         )
 
+    def _record_alone(self, decision: Decision) -> None:
+        """File a decision of the broker's own for a commit that nothing else is part of."""
+        self._record(decision)
+        if self._gathering[-1].events:
+            self._gathering.append(_Pending())
+
     def _record(
         self,
         decision: Decision,
@@ -405,10 +415,11 @@ class BrokerCore:
             self.outgoing.append(Outgoing(connection.route, request_id, body))
             return
         if not pending.events:
-            if self._in_flight is None:
+            waited_for = self._gathering[-2] if len(self._gathering) > 1 else self._in_flight
+            if waited_for is None:
                 self.outgoing.append(Outgoing(connection.route, request_id, body))
                 return
-            pending = self._in_flight
+            pending = waited_for
         connection.in_flight += 1
         self._unanswered += 1
         pending.replies.append((connection, request_id, body))

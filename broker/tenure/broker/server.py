@@ -39,7 +39,7 @@ _TICK_MS_MIN: Final = 5  # thousands of leases end at thousands of times, and on
 _LATE_WORTH_TELLING_MS: Final = 250
 _QUIET_MS: Final = 100  # without a commit, before the store does a piece of what it put off: the next would wait for it
 _READ_MAX: Final = 16  # messages between two looks at the clocks
-_REFUSED_PAUSE_MS: Final = 250  # after a refused commit: what ended is decided again at once, and may be refused again
+_REFUSED_PAUSE_MS: Final = 250  # after the second refusal in a row: what ended is decided again at once, and refused
 _REFUSED_PAUSE_LOADS: Final = 4  # and at least so many times what loading took, which no heartbeat is heard in
 _CLOSE_MS: Final = 700  # what a shutdown gives the commits under way, so that it ends within a second
 _LINGER_MS: Final = 100
@@ -77,6 +77,7 @@ class Broker:
         self._timer: asyncio.TimerHandle | None = None
         self._planned_ms = monotonic() * 1_000
         self._has_fault = False
+        self._was_refused = False
         self._is_idle = False
         self._committed_ms = self._idled_ms = self._planned_ms
         self._core: BrokerCore
@@ -372,8 +373,11 @@ class Broker:
             began = monotonic()
             await self._start_again(ErrorCode.STORAGE_UNAVAILABLE, f"the store refused the change ({refused})")
             loading_ms = (monotonic() - began) * 1_000
-            await asyncio.sleep(max(_REFUSED_PAUSE_MS, _REFUSED_PAUSE_LOADS * loading_ms) / 1_000)
+            if self._was_refused:
+                await asyncio.sleep(max(_REFUSED_PAUSE_MS, _REFUSED_PAUSE_LOADS * loading_ms) / 1_000)
+            self._was_refused = True
             return True
+        self._was_refused = False
         self._committed_ms = monotonic() * 1_000
         release = self._core.committed(self._clock.instant().unix_ms)
         self._send(release.outgoing)

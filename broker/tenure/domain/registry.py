@@ -138,6 +138,17 @@ class Registry:
             reply = ErrorReply(error=refusal.info)
         return self._conclude(draft, reply)
 
+    def fill_vacancies(self, now: Instant) -> Decision:
+        """Fill every vacancy that somebody may fill: after decisions that were not stored, nothing else might do so.
+
+        What filled them was that a session became fit, and for what `keep_leases` keeps it has been so for long.
+        """
+        draft = self._draft(now)
+        for resource_id, resource in self.state.resources.items():
+            if resource.active is None and resource.standbys:
+                draft.fill(resource_id)
+        return self._conclude(draft, None)
+
     def expire(self, now: Instant, registrations_max: int) -> Decision:
         """End what has run out, until `registrations_max` registrations have been looked at or nothing is left.
 

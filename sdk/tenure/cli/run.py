@@ -135,6 +135,8 @@ class _Runner:
         self._ended_by: signal.Signals | None = None
         """The signal that ended it all: from then on nothing is waited for but the end of the program."""
         self._is_interrupted = False
+        self._exit: int | None = None
+        """The exit code, once the program has ended for good: a signal after that cuts short what is left alone."""
         self._client = ServiceClient(
             *plan.endpoints,
             lease_ms=plan.lease_ms,
@@ -156,7 +158,7 @@ class _Runner:
         except asyncio.CancelledError:
             if self._ended_by is None:
                 raise
-            return 128 + self._ended_by
+            return 128 + self._ended_by if self._exit is None else self._exit
 
     def _signalled(self, number: signal.Signals) -> None:
         """Forward a signal to the program, or end it all; the second SIGINT counts as SIGTERM.
@@ -199,8 +201,9 @@ class _Runner:
                 is_first = False
                 outcome = await self._serve(registration)
                 if self._is_final(outcome):
+                    self._exit = self._exit_code(outcome)
                     await _release(registration)
-                    return self._exit_code(outcome)
+                    return self._exit
             except AWAY as away:
                 if is_first:
                     raise

@@ -72,11 +72,12 @@ class RequestChannel:
     def close(self, error: TenureError) -> None:
         """Let go of the connection; whoever still waits gets `error`. Safe to repeat."""
         self._core.fail_all(error)
-        self._deliver()
         self._disconnect()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if not self._loop.is_closed():  # else whoever waited there waits for ever, and cannot be woken
+            self._deliver()
 
     def _tick(self) -> None:
         """Let the core look at the time, and come back while requests wait."""
@@ -100,11 +101,13 @@ class RequestChannel:
         socket = self._socket
         if socket is None:
             return
-        due = self._core.sendable(_now_ms())
-        for request_id, body in due:
-            if not try_send(socket, request_id, body):
+        has_sent = False
+        for request_id, body in self._core.sendable(_now_ms()):
+            if try_send(socket, request_id, body):
+                has_sent = True
+            else:  # offered again with the next tick: there is no connection, or no room
                 self._core.unsent(request_id)
-        if due:  # sending consumes the descriptor's edge
+        if has_sent:  # which consumes the descriptor's edge
             self._look_soon()
 
     def _look_soon(self) -> None:

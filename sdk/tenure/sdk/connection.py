@@ -326,9 +326,13 @@ class SessionConnection:
         Raises:
             asyncio.CancelledError: All was let go, but the broker may have to find out by itself.
         """
-        says_goodbye = self._core.is_connected and not self._loop.is_closed()
+        says_goodbye = self._core.is_connected
         with self._lock:
             self._core.end("its client was closed")
+        if self._loop.is_closed():  # whoever waits there cannot be woken
+            self._thread.stop()
+            self._let_go()
+            return
         self._notify_changed()
         self._thread.stop()
         if self._ticker is not None:
@@ -340,10 +344,13 @@ class SessionConnection:
                 with contextlib.suppress(TenureError):
                     await self._channel.request(Goodbye(), _GOODBYE_MS)
         finally:
-            closed = ClientClosedError("the client was closed while this request waited")
-            self._channel.close(self._core.error or closed)
-            if self._log is not None:
-                self._log.close()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        closed = ClientClosedError("the client was closed while this request waited")
+        self._channel.close(self._core.error or closed)
+        if self._log is not None:
+            self._log.close()
 
     def disown(self) -> None:
         """This process is the child of a fork: nothing of the session is its own."""

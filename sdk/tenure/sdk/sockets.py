@@ -16,6 +16,9 @@ type Socket = zmq.Socket[bytes]
 
 _SENDS_MAX = 1_000
 _STREAM_QUEUED_MAX = 100  # messages of up to 1,000 events each; a listener that is further behind reads the store
+_KEEPALIVE_S = 5  # the kernel looks whether a silent peer is there, so that a request does not find out that it is not
+_KEEPALIVE_PROBES = 5
+_UNACKNOWLEDGED_MS = 10_000
 _ASKED_FIRST = 2  # asking whether an answer waits costs a fifth of the exception that none does
 
 # As plain integers: arithmetic with pyzmq's enumerations costs more than sending a frame.
@@ -79,6 +82,11 @@ def receive_waiting(socket: Socket) -> list[tuple[bytes, BrokerMessage]]:
 
 
 def _quiet(socket: Socket) -> None:
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _KEEPALIVE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, _KEEPALIVE_PROBES)
+    socket.setsockopt(zmq.TCP_MAXRT, _UNACKNOWLEDGED_MS)
     # No pings of ZMTP: silence is noticed by whoever waits, and libzmq can end a process (`!_io_error`) that sends some
     # or is sent some.
     socket.setsockopt(zmq.LINGER, 0)
