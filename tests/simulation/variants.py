@@ -6,7 +6,7 @@ them is known to the code it breaks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from msgspec import structs
@@ -15,7 +15,7 @@ from tenure.broker.clock import LeaseClock
 from tenure.broker.core import BrokerCore, Outgoing
 from tenure.contract import codec
 from tenure.contract.errors import ErrorCode
-from tenure.contract.events import SessionClosedEvent
+from tenure.contract.events import AnyEvent, SessionClosedEvent
 from tenure.contract.limits import CLOCK_DRIFT_PPM, HOLD_LIMIT_MS_MAX
 from tenure.contract.messages import Events, Heartbeat, HeartbeatAck, RoleStatement, StreamMessage, Welcome
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
@@ -228,8 +228,8 @@ class PromotesOnSilence(BrokerCore):
 class ForgetsProof(BrokerCore):
     """Proof of death outlasts the commit that was to use it. Here it is dropped with what was not stored."""
 
-    def _ends_that_stay_true(self, code: ErrorCode) -> list[SessionClosedEvent]:
-        del code
+    def _ends_that_stay_true(self, events: Iterable[AnyEvent], code: ErrorCode) -> list[SessionClosedEvent]:
+        del events, code
         return []
 
 
@@ -238,8 +238,8 @@ class RepliesBeforeCommit(BrokerCore):
 
     def take_batch(self) -> Batch | None:
         batch = super().take_batch()
-        if batch is not None and self._in_flight is not None:
-            for connection, request_id, body in self._in_flight.replies:
+        if batch is not None and self._batches.under_way is not None:
+            for connection, request_id, body in self._batches.under_way.replies:
                 self.outgoing.append(Outgoing(connection.route, request_id, body))
         return batch
 

@@ -122,6 +122,25 @@ def test_what_a_death_needs_is_stored_by_itself() -> None:
     assert [type(event) for event in second.events] == [RegisteredEvent]
 
 
+def test_decisions_go_one_by_one_until_the_store_takes_one() -> None:
+    """★ What does not fit takes no other with it; then they are stored together again."""
+    stage, _ = a_and_b()
+    stage.says("b/requests", claim_of("b", "one"))
+    decided(stage)
+    refuse(stage)
+
+    for resource_id in ("two", "three"):
+        stage.says("b/requests", claim_of("b", resource_id))
+    for _ in range(2):
+        batch = stage.store()
+        assert batch is not None
+        assert len(batch.events) == 1
+        stage.committed()
+    for resource_id in ("four", "five"):
+        stage.says("b/requests", claim_of("b", resource_id))
+    assert len(decided(stage)) == 2
+
+
 def test_what_is_read_waits_for_all_that_is_decided() -> None:
     """★ An answer does not overtake the decisions that it was computed from, though they are stored apart."""
     stage, session = a_and_b()

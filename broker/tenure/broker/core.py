@@ -7,12 +7,13 @@ committed, but for heartbeat acknowledgements, which are computed from what is: 
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
+from tenure.broker.batches import Batches
 from tenure.broker.connections import Connection, Connections, Route
 from tenure.broker.peers import Peer
 from tenure.contract import codec
@@ -39,20 +40,18 @@ from tenure.contract.messages import (
     Goodbye,
     Heartbeat,
     Hello,
-    Message,
     Progress,
     ReadEvents,
     Register,
     RegisteredMany,
     RegisterMany,
-    RoleStatement,
     RoleStatements,
     Switchover,
     Welcome,
 )
 from tenure.contract.vocabulary import ChangeReason, Channel
 from tenure.domain.limits import RegistryLimits
-from tenure.domain.records import Batch, Change, Instant, StoredState
+from tenure.domain.records import Batch, Instant, StoredState
 from tenure.domain.registry import Decision, Origin, Registry
 
 _RETRY_AFTER_MS = 100
@@ -108,27 +107,6 @@ class Release(Struct, frozen=True, kw_only=True):
     """What was published, for the log."""
 
 
-class _Pending:
-    """Decisions on their way to one commit, and the answers that wait for it."""
-
-    __slots__ = ("changes", "decisions", "encoded", "events", "replies", "statements")
-
-    def __init__(self) -> None:
-        self.decisions = 0
-        self.changes: list[Change] = []
-        self.events: list[AnyEvent] = []
-        self.encoded: list[bytes] = []
-        self.replies: list[tuple[Connection, bytes, bytes]] = []
-        self.statements: dict[int, list[RoleStatement]] = {}
-
-
-class _EncodedEvents(Message, frozen=True, kw_only=True, tag="events"):
-    """`Events` with its events already encoded."""
-
-    history_id: str
-    events: list[msgspec.Raw]
-
-
 class BrokerCore:
     """One broker's decisions, from its start to its end."""
 
@@ -156,11 +134,7 @@ class BrokerCore:
         self.is_closing = False
         self._events_endpoints = events_endpoints
         self._broker = broker
-        self._gathering = deque([_Pending()])
-        """What waits to be stored, a commit each; only the last one still grows."""
-        self._in_flight: _Pending | None = None
-        self._unanswered = 0
-        """Replies that wait for a commit."""
+        self._batches = Batches(self.limits.batch_max)
 
     # --- what comes in ------------------------------------------------------------------------------------------------
 
@@ -211,35 +185,22 @@ class BrokerCore:
     @property
     def has_batch(self) -> bool:
         """Whether decisions wait to be stored."""
-        return bool(self._gathering[0].events)
+        return self._batches.has_next
 
     @property
     def has_work(self) -> bool:
         """Whether anything decided is not yet stored and answered."""
-        return self._in_flight is not None or self.has_batch
+        return self._batches.has_any
 
     def take_batch(self) -> Batch | None:
         """What to store next; None while there is nothing, or while a batch is under way."""
-        if self._in_flight is not None or not self.has_batch:
-            return None
-        pending = self._in_flight = self._gathering.popleft()
-        if not self._gathering:
-            self._gathering.append(_Pending())
-        return Batch(
-            first_revision=pending.events[0].revision,
-            changes=tuple(pending.changes),
-            events=tuple(pending.events),
-            encoded_events=tuple(pending.encoded),
-        )
+        return self._batches.take()
 
     def committed(self, unix_ms: int = 0) -> Release:
         """The batch under way is durable, since `unix_ms` (0: nobody knows): what may be sent, and then published."""
-        pending = self._in_flight
-        assert pending is not None, "no batch is under way"
-        self._in_flight = None
+        pending = self._batches.committed()
         self.registry.committed(pending.events, unix_ms)
         outgoing: list[Outgoing] = []
-        self._unanswered -= len(pending.replies)
         for connection, request_id, body in pending.replies:
             connection.in_flight -= 1
             outgoing.append(Outgoing(connection.route, request_id, body))
@@ -251,7 +212,8 @@ class BrokerCore:
         for event in pending.events:
             if isinstance(event, SessionClosedEvent):
                 self.connections.forget_session(event.session)
-        return Release(outgoing=outgoing, published=self._published(pending.encoded), events=tuple(pending.events))
+        published = pending.published(self.registry.history_id)
+        return Release(outgoing=outgoing, published=published, events=tuple(pending.events))
 
     def start_again(self, stored: StoredState, now: Instant, code: ErrorCode, why: str) -> None:
         """The batch under way was not stored: drop it and every decision made since, and go on from what the store has.
@@ -259,20 +221,17 @@ class BrokerCore:
         Everyone who waits is told that the outcome of his request is unknown. Connections of sessions that were not
         stored say hello again, because the numbers that the dropped decisions gave out will be given out again. Leases
         run on. After a defect no memory is trusted: every connection says hello again, and every lease begins anew.
-        Sessions whose end was decided are ended again at once: whoever is dead stays so, whatever was not stored. That
-        and the vacancies that had been filled go to the store by themselves, the smallest first: together with what it
-        has no room for they would be refused for as long as somebody repeats that.
+        Sessions whose end was decided are ended again at once, since whoever is dead stays so, and vacancies that had
+        been filled are filled.
         """
-        ends = self._ends_that_stay_true(code)
         info = ErrorInfo(code=code, message=f"{why}; the outcome is unknown, repeat the request")
         body = codec.encode(ErrorReply(error=info))
-        for pending in self._unstored():
+        ends: list[SessionClosedEvent] = []
+        for pending in self._batches.drop():
+            ends += self._ends_that_stay_true(pending.events, code)
             for connection, request_id, _ in pending.replies:
                 connection.in_flight -= 1
                 self.outgoing.append(Outgoing(connection.route, request_id, body))
-        self._in_flight = None
-        self._unanswered = 0
-        self._gathering = deque([_Pending()])
         before, self.registry = self.registry, Registry(stored, now, self.registry.limits)
         self.registry.rolled_back_revision = before.rolled_back_revision
         if code is ErrorCode.STORAGE_UNAVAILABLE:
@@ -280,10 +239,11 @@ class BrokerCore:
             self.connections.forget_others(self.registry.state.sessions)
         else:
             self.connections.forget_all()
-        sizes = {number: len(presence.registrations) for number, presence in self.registry.state.sessions.items()}
-        for end in sorted(ends, key=lambda end: sizes.get(end.session, 0)):
-            self._record_alone(self.registry.end_session(end.session, end.reason, now, end.by))
-        self._record_alone(self.registry.fill_vacancies(now))
+        for end in sorted(
+            ends, key=self._size_of
+        ):  # what needs the least room first: a larger one may be refused again
+            self._record(self.registry.end_session(end.session, end.reason, now, end.by))
+        self._record(self.registry.fill_vacancies(now))
 
     # --- answers of the shell's own -----------------------------------------------------------------------------------
 
@@ -316,21 +276,21 @@ class BrokerCore:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _unstored(self) -> list[_Pending]:
-        return [*self._gathering] if self._in_flight is None else [self._in_flight, *self._gathering]
-
-    def _ends_that_stay_true(self, code: ErrorCode) -> list[SessionClosedEvent]:
+    def _ends_that_stay_true(self, events: Iterable[AnyEvent], code: ErrorCode) -> list[SessionClosedEvent]:
         """The ends of sessions in what is not stored. A silence is what a memory says, and after a defect no reason.
 
         The word of the kernel, of the session itself and of a person came from outside, and was on its way already.
         """
         return [
             event
-            for pending in self._unstored()
-            for event in pending.events
+            for event in events
             if isinstance(event, SessionClosedEvent)
             and (event.reason is not ChangeReason.EXPIRED or code is ErrorCode.STORAGE_UNAVAILABLE)
         ]
+
+    def _size_of(self, end: SessionClosedEvent) -> int:
+        presence = self.registry.state.sessions.get(end.session)
+        return 0 if presence is None else len(presence.registrations)
 
     def _hello(self, route: Route, request_id: bytes, hello: Hello, peer: Peer, now: Instant) -> None:
         if hello.session_id is not None:
@@ -359,9 +319,9 @@ class BrokerCore:
             return
         if self.is_closing:
             raise _shutting_down()
-        if self._unanswered >= self.limits.queue_max:
+        if self._batches.unanswered >= self.limits.queue_max:
             raise OverloadedError(
-                f"{self._unanswered} requests wait for the store; try again later",
+                f"{self._batches.unanswered} requests wait for the store; try again later",
                 retry_after_ms=_RETRY_AFTER_MS,
             )
 
@@ -377,12 +337,6 @@ class BrokerCore:
             EventsRead(connection=connection, request_id=request_id, since=request.since, limit=request.limit)
         )
 
-    def _record_alone(self, decision: Decision) -> None:
-        """File a decision of the broker's own for a commit that nothing else is part of."""
-        self._record(decision)
-        if self._gathering[-1].events:
-            self._gathering.append(_Pending())
-
     def _record(
         self,
         decision: Decision,
@@ -395,17 +349,7 @@ class BrokerCore:
             control = self.connections.current(session, Channel.CONTROL)
             if control is not None:
                 self.outgoing.append(Outgoing(control.route, b"", codec.encode(step_down)))
-        pending = self._gathering[-1]
-        if decision.events:
-            if pending.decisions >= self.limits.batch_max:
-                pending = _Pending()
-                self._gathering.append(pending)
-            pending.decisions += 1
-            pending.changes.extend(decision.changes)
-            pending.events.extend(decision.events)
-            pending.encoded.extend(map(codec.encode, decision.events))
-            for session, statement in decision.statements:
-                pending.statements.setdefault(session, []).append(statement)
+        self._batches.add(decision)
         reply = decision.reply
         if connection is None or reply is None:
             return
@@ -414,15 +358,10 @@ class BrokerCore:
         if decision.is_immediate:
             self.outgoing.append(Outgoing(connection.route, request_id, body))
             return
-        if not pending.events:
-            waited_for = self._gathering[-2] if len(self._gathering) > 1 else self._in_flight
-            if waited_for is None:
-                self.outgoing.append(Outgoing(connection.route, request_id, body))
-                return
-            pending = waited_for
-        connection.in_flight += 1
-        self._unanswered += 1
-        pending.replies.append((connection, request_id, body))
+        if self._batches.answer_later(connection, request_id, body):
+            connection.in_flight += 1
+        else:
+            self.outgoing.append(Outgoing(connection.route, request_id, body))
 
     def _note_for_the_log(self, connection: Connection, request: ClientMessage | None, reply: BrokerMessage) -> None:
         if isinstance(request, (Switchover, CancelSwitchover, ExpireSession)):
@@ -443,17 +382,6 @@ class BrokerCore:
     def _refuse_unknown(self, route: Route, request_id: bytes, refusal: RequestRefusedError) -> None:
         """Refuse what was not even looked up in the registry, at once."""
         self.outgoing.append(Outgoing(route, request_id, codec.encode(ErrorReply(error=refusal.info))))
-
-    def _published(self, encoded: list[bytes]) -> list[bytes]:
-        history_id = self.registry.history_id
-        return [
-            codec.encode(
-                _EncodedEvents(
-                    history_id=history_id, events=[msgspec.Raw(body) for body in encoded[at : at + PAGE_ITEMS_MAX]]
-                )
-            )
-            for at in range(0, len(encoded), PAGE_ITEMS_MAX)
-        ]
 
 
 def _shutting_down() -> ShuttingDownError:

@@ -7,7 +7,6 @@ and the cancellation takes effect after it.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 
 async def to_its_end[T](work: asyncio.Future[T]) -> T:
@@ -18,18 +17,11 @@ async def to_its_end[T](work: asyncio.Future[T]) -> T:
     """
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
-        ended = work.get_loop().create_future()
-        work.add_done_callback(partial(_tell, ended))
         try:
-            await ended
+            await asyncio.wait((work,))
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
         work.exception()  # Seen by whoever did the work; the caller asked not to hear of it.
         raise cancelled
     return work.result()
-
-
-def _tell(ended: asyncio.Future[None], _: object) -> None:
-    if not ended.done():
-        ended.set_result(None)
