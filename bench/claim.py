@@ -26,7 +26,7 @@ from bench.floor import echo_ns, sync_ns
 from bench.latencies import Latencies, Summary
 from bench.loops import Operation, Taken, closed_loop, open_loop
 from bench.machine import describe_machine
-from bench.options import A_DISK, AsJson, Check, Directory, Out, finish
+from bench.options import A_DISK, AsJson, Check, Directory, Out, Pin, finish
 from bench.place import Place, Transport, temporary_place
 from bench.report import Report, Target
 from bench.wire import PER_SESSION
@@ -65,7 +65,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def plan(*, is_quick: bool = False) -> Plan:
     """What is measured if nothing else is asked for."""
-    cores = choose_cores(os.sched_getaffinity(0), pin=True)
+    cores = choose_cores(pin=True)
     if is_quick:
         return Plan(
             rounds=1,
@@ -103,7 +103,7 @@ def claim(
         typer.Option(min=0, help="An open loop, a second; by default 1,000 to 20,000, and none with 0."),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="How long an open loop lasts, each round.")] = 1.0,
-    pin: Annotated[bool, typer.Option(help="Give broker and load a core each, if there are two.")] = True,
+    pin: Pin = True,
     as_json: AsJson = False,
     out: Out = None,
     check: Check = False,
@@ -116,7 +116,7 @@ def claim(
         rates=RATES if rate is None else [one for one in rate if one],
         seconds=seconds,
         transport=transport,
-        cores=choose_cores(os.sched_getaffinity(0), pin=pin),
+        cores=choose_cores(pin=pin),
     )
     finish(run(chosen, directory), as_json=as_json, out=out, check=check)
 

@@ -24,8 +24,9 @@ class Cores(NamedTuple):
         return f"broker on core {self.broker}, load on core {self.load}"
 
 
-def choose_cores(usable: Set[int], *, pin: bool) -> Cores:
-    """One core each, if pinning is wanted and there are two."""
+def choose_cores(usable: Set[int] | None = None, *, pin: bool) -> Cores:
+    """One core each of those that may be used, if pinning is wanted and there are two."""
+    usable = os.sched_getaffinity(0) if usable is None else usable
     if not pin or len(usable) < 2:
         return Cores(None, None)
     broker, load, *_ = sorted(usable)

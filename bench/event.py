@@ -7,7 +7,6 @@ resource, and each has to be heard: one that is not ends the bench.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from array import array
@@ -25,7 +24,7 @@ from bench.cores import Cores, choose_cores, on_core
 from bench.latencies import Latencies
 from bench.loops import closed_loop
 from bench.machine import describe_machine
-from bench.options import A_DISK, AsJson, Check, Directory, Out, finish
+from bench.options import A_DISK, AsJson, Check, Directory, Out, Pin, finish
 from bench.place import Transport, temporary_place
 from bench.processes import ProcessFailedError
 from bench.report import Report
@@ -56,7 +55,7 @@ def plan(*, is_quick: bool = False) -> Plan:
         in_flight=IN_FLIGHT,
         operations=100 if is_quick else 1_000,
         transport=Transport.IPC,
-        cores=choose_cores(os.sched_getaffinity(0), pin=True),
+        cores=choose_cores(pin=True),
     )
 
 
@@ -68,7 +67,7 @@ def event(
     rounds: Annotated[int, typer.Option(min=1, help="How often the loads take turns.")] = 5,
     operations: Annotated[int, typer.Option(min=10, max=5_000, help="Claims a round, under each load.")] = 1_000,
     transport: Annotated[Transport, typer.Option(help="How client and listener reach the broker.")] = Transport.IPC,
-    pin: Annotated[bool, typer.Option(help="Give broker and load a core each, if there are two.")] = True,
+    pin: Pin = True,
     directory: Directory = A_DISK,
     as_json: AsJson = False,
     out: Out = None,
@@ -80,7 +79,7 @@ def event(
         in_flight=in_flight or IN_FLIGHT,
         operations=operations,
         transport=transport,
-        cores=choose_cores(os.sched_getaffinity(0), pin=pin),
+        cores=choose_cores(pin=pin),
     )
     finish(run(chosen, directory), as_json=as_json, out=out, check=check)
 

@@ -14,6 +14,7 @@ from bench.report import Report, to_json, to_text
 Directory = Annotated[
     Path, typer.Option(help="Where the data is kept for the time of the run.", exists=True, file_okay=False)
 ]
+Pin = Annotated[bool, typer.Option(help="Give broker and load a core each, if there are two.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 Out = Annotated[
     Path | None, typer.Option(help="A directory for NAME.json and NAME.svg; it is made if it is not there.")

@@ -7,7 +7,6 @@ nothing, but it leaves only after the commit of everything it was computed from.
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import AsyncExitStack
 from itertools import count
 from pathlib import Path
@@ -21,7 +20,7 @@ from bench.cores import Cores, choose_cores, on_core
 from bench.latencies import Latencies
 from bench.loops import closed_loop
 from bench.machine import describe_machine
-from bench.options import A_DISK, AsJson, Check, Directory, Out, finish
+from bench.options import A_DISK, AsJson, Check, Directory, Out, Pin, finish
 from bench.place import Transport, temporary_place
 from bench.processes import ProcessFailedError
 from bench.report import Report
@@ -50,7 +49,7 @@ def plan(*, is_quick: bool = False) -> Plan:
         clients=4 if is_quick else 64,
         operations=100 if is_quick else 10_000,
         transport=Transport.IPC,
-        cores=choose_cores(os.sched_getaffinity(0), pin=True),
+        cores=choose_cores(pin=True),
     )
 
 
@@ -60,7 +59,7 @@ def reject(
     rounds: Annotated[int, typer.Option(min=1, help="How often they begin anew.")] = 5,
     operations: Annotated[int, typer.Option(min=10, help="Refusals a round.")] = 10_000,
     transport: Annotated[Transport, typer.Option(help="How the clients reach the broker.")] = Transport.IPC,
-    pin: Annotated[bool, typer.Option(help="Give broker and load a core each, if there are two.")] = True,
+    pin: Pin = True,
     directory: Directory = A_DISK,
     as_json: AsJson = False,
     out: Out = None,
@@ -72,7 +71,7 @@ def reject(
         clients=clients,
         operations=operations,
         transport=transport,
-        cores=choose_cores(os.sched_getaffinity(0), pin=pin),
+        cores=choose_cores(pin=pin),
     )
     finish(run(chosen, directory), as_json=as_json, out=out, check=check)
 

@@ -9,7 +9,6 @@ on all of them, round by round, so that their ratios are those of one time on on
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import time
@@ -28,7 +27,7 @@ from bench.growth import IN_FLIGHT, AtRest, Filled, load_name, report
 from bench.latencies import Latencies
 from bench.loops import closed_loop
 from bench.machine import describe_machine
-from bench.options import A_DISK, AsJson, Check, Directory, Out, finish
+from bench.options import A_DISK, AsJson, Check, Directory, Out, Pin, finish
 from bench.place import Transport, temporary_place
 from bench.processes import ProcessFailedError, Serving
 from bench.report import Report
@@ -67,7 +66,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def plan(*, is_quick: bool = False) -> Plan:
     """What is measured if nothing else is asked for."""
-    cores = choose_cores(os.sched_getaffinity(0), pin=True)
+    cores = choose_cores(pin=True)
     if is_quick:
         return Plan(
             sessions=(10, 20),
@@ -102,7 +101,7 @@ def scale(
     rest_s: Annotated[float, typer.Option(min=0.1, help="How long processor time is looked at.")] = 10.0,
     rounds: Annotated[int, typer.Option(min=1, help="How often the claims take turns.")] = 5,
     claims: Annotated[int, typer.Option(min=20, max=9_000, help="Claims of a round in flight.")] = 2_000,
-    pin: Annotated[bool, typer.Option(help="Give broker and load a core each, if there are two.")] = True,
+    pin: Pin = True,
     directory: Directory = A_DISK,
     as_json: AsJson = False,
     out: Out = None,
@@ -116,7 +115,7 @@ def scale(
         rest_s=rest_s,
         rounds=rounds,
         claims=claims,
-        cores=choose_cores(os.sched_getaffinity(0), pin=pin),
+        cores=choose_cores(pin=pin),
     )
     finish(run(chosen, directory), as_json=as_json, out=out, check=check)
 

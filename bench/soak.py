@@ -27,7 +27,7 @@ from bench.cores import Cores, choose_cores, on_core
 from bench.latencies import Latencies, Summary
 from bench.loops import open_loop
 from bench.machine import Machine, describe_machine
-from bench.options import A_DISK, AsJson, Check, Directory, Out, finish
+from bench.options import A_DISK, AsJson, Check, Directory, Out, Pin, finish
 from bench.place import Transport, temporary_place
 from bench.processes import Serving
 from bench.report import Curve, Report, Target
@@ -70,7 +70,7 @@ def plan(*, is_quick: bool = False) -> Plan:
         seconds=2.0 if is_quick else 600.0,
         per_second=50 if is_quick else 500,
         sample_s=0.2 if is_quick else 5.0,
-        cores=choose_cores(os.sched_getaffinity(0), pin=True),
+        cores=choose_cores(pin=True),
     )
 
 
@@ -79,14 +79,14 @@ def soak(
     minutes: Annotated[float, typer.Option(min=0.01, help="How long.")] = 10.0,
     rate: Annotated[int, typer.Option(min=1, help="Resources claimed and given up, a second.")] = 500,
     sample_s: Annotated[float, typer.Option(min=0.05, help="How often it is looked at.")] = 5.0,
-    pin: Annotated[bool, typer.Option(help="Give broker and load a core each, if there are two.")] = True,
+    pin: Pin = True,
     directory: Directory = A_DISK,
     as_json: AsJson = False,
     out: Out = None,
     check: Check = False,
 ) -> None:
     """The same load for minutes: memory, files and latencies over time."""
-    cores = choose_cores(os.sched_getaffinity(0), pin=pin)
+    cores = choose_cores(pin=pin)
     chosen = Plan(seconds=minutes * 60, per_second=rate, sample_s=sample_s, cores=cores)
     finish(run(chosen, directory), as_json=as_json, out=out, check=check)
 

@@ -6,7 +6,6 @@ there for the last one. The next storm takes that one away.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from array import array
@@ -23,7 +22,7 @@ from bench.contender import now_ns
 from bench.cores import Cores, choose_cores, on_core
 from bench.latencies import Latencies
 from bench.machine import Machine, describe_machine
-from bench.options import A_DISK, AsJson, Check, Directory, Out, finish
+from bench.options import A_DISK, AsJson, Check, Directory, Out, Pin, finish
 from bench.place import Transport, temporary_place
 from bench.processes import ProcessFailedError
 from bench.report import Report, Target
@@ -47,7 +46,7 @@ def plan(*, is_quick: bool = False) -> Plan:
     return Plan(
         storms=1 if is_quick else 20,
         resources=20 if is_quick else _RESOURCES,
-        cores=choose_cores(os.sched_getaffinity(0), pin=True),
+        cores=choose_cores(pin=True),
     )
 
 
@@ -55,14 +54,14 @@ def storm(
     *,
     storms: Annotated[int, typer.Option(min=1, help="How often the holder is killed.")] = 20,
     resources: Annotated[int, typer.Option(min=1, max=10_000, help="How many roles it holds.")] = _RESOURCES,
-    pin: Annotated[bool, typer.Option(help="Give broker and load a core each, if there are two.")] = True,
+    pin: Pin = True,
     directory: Directory = A_DISK,
     as_json: AsJson = False,
     out: Out = None,
     check: Check = False,
 ) -> None:
     """One process that is active for 1,000 resources dies, and another takes them all over."""
-    chosen = Plan(storms=storms, resources=resources, cores=choose_cores(os.sched_getaffinity(0), pin=pin))
+    chosen = Plan(storms=storms, resources=resources, cores=choose_cores(pin=pin))
     finish(run(chosen, directory), as_json=as_json, out=out, check=check)
 
 

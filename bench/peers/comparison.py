@@ -26,7 +26,7 @@ from bench.claim import Floor
 from bench.cores import Cores, choose_cores, on_core
 from bench.latencies import Latencies
 from bench.machine import Machine, describe_machine
-from bench.options import A_DISK, AsJson, Check, Directory, Out, finish
+from bench.options import A_DISK, AsJson, Check, Directory, Out, Pin, finish
 from bench.peers.catalogue import PEERS, TENURE, peer_named
 from bench.peers.load import LOADS, Measured, Round, Task
 from bench.peers.outcome import Figures, ratios, targets
@@ -59,7 +59,7 @@ def plan(*, is_quick: bool = False) -> Plan:
         sequential=20 if is_quick else 500,
         in_flight=4 if is_quick else 64,
         operations=100 if is_quick else 3_000,
-        cores=choose_cores(os.sched_getaffinity(0), pin=True),
+        cores=choose_cores(pin=True),
     )
 
 
@@ -73,7 +73,7 @@ def peers(
     sequential: Annotated[int, typer.Option(min=10, help="Claims of a round, one after the other.")] = 500,
     in_flight: Annotated[int, typer.Option(min=1, max=256, help="Claims in flight at a time.")] = 64,
     operations: Annotated[int, typer.Option(min=10, max=8_000, help="Claims of a round, in flight.")] = 3_000,
-    pin: Annotated[bool, typer.Option(help="Give servers and load a core each, if there are two.")] = True,
+    pin: Pin = True,
     directory: Directory = A_DISK,
     as_json: AsJson = False,
     out: Out = None,
@@ -90,7 +90,7 @@ def peers(
         sequential=sequential,
         in_flight=in_flight,
         operations=operations,
-        cores=choose_cores(os.sched_getaffinity(0), pin=pin),
+        cores=choose_cores(pin=pin),
     )
     finish(run(chosen, directory), as_json=as_json, out=out, check=check)
 

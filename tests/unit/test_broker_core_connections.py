@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tenure.broker.core import CoreLimits
+from tenure.broker.core_limits import CoreLimits
 from tenure.broker.peers import Peer
 from tenure.contract import codec
 from tenure.contract.errors import ErrorCode, RevisionCompactedError

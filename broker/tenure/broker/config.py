@@ -24,6 +24,7 @@ from tenure.broker.config_values import (
     settings_of,
     suggestion,
 )
+from tenure.broker.core_limits import CoreLimits
 from tenure.broker.exposure import check_exposure
 from tenure.broker.logs import LogFormat, LogLevel
 from tenure.contract.endpoints import default_event_endpoints, default_request_endpoints
@@ -73,6 +74,16 @@ class Limits(Struct, frozen=True, kw_only=True):
     """The newest events in the store; a listener that was away for longer starts again from a snapshot."""
     late_ms: Annotated[int, Meta(ge=1, le=60_000)] = 20
     """A loop that woke later than this extends all leases by its lateness: its stall was nobody's silence."""
+
+    def core(self) -> CoreLimits:
+        """The part that the core keeps to."""
+        return CoreLimits(
+            readers_max=self.connections_max or CoreLimits().readers_max,
+            requests_in_flight_max=self.requests_in_flight_max,
+            queue_max=self.queue_max,
+            batch_max=self.batch_max,
+            expiries_max=self.expiries_max,
+        )
 
     def registry(self) -> RegistryLimits:
         """The part that the registry keeps to."""

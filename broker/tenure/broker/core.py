@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from tenure.broker.batches import Batches
 from tenure.broker.connections import Connection, Connections, Route
+from tenure.broker.core_limits import CoreLimits
 from tenure.broker.peers import Peer
 from tenure.contract import codec
 from tenure.contract.errors import (
@@ -55,21 +56,6 @@ from tenure.domain.records import Batch, Instant, StoredState
 from tenure.domain.registry import Decision, Origin, Registry
 
 _RETRY_AFTER_MS = 100
-
-
-class CoreLimits(Struct, frozen=True, kw_only=True):
-    """What the core bounds besides the registry itself."""
-
-    readers_max: int = 10_000
-    """Connections without a session that are remembered; beyond it the oldest has to say hello again."""
-    requests_in_flight_max: int = 1_000
-    """Requests one connection may have unanswered."""
-    queue_max: int = 20_000
-    """Decisions that wait for a commit; beyond it requests are refused with `overloaded`."""
-    batch_max: int = 2_000
-    """Decisions in one commit; what is beyond goes into the next one."""
-    expiries_max: int = 2_000
-    """Registrations ended by expiry in one go."""
 
 
 class Outgoing(Struct, frozen=True, gc=False):

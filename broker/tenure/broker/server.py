@@ -22,17 +22,18 @@ from tenure.broker.admission import Admission
 from tenure.broker.clock import LeaseClock
 from tenure.broker.config import Config
 from tenure.broker.connections import Connection
-from tenure.broker.core import BrokerCore, CoreLimits, EventsRead, Outgoing, Release
+from tenure.broker.core import BrokerCore, Outgoing, Release
+from tenure.broker.event_reads import EventReads
 from tenure.broker.logs import ConflictLog, log_intervention, log_role_change
 from tenure.broker.proof import ExitWatch
-from tenure.broker.sockets import Publisher, Received, Requests
-from tenure.contract.errors import ErrorCode, InternalError, RevisionCompactedError
+from tenure.broker.sockets import Context, Publisher, Received, Requests, bind_requests
+from tenure.contract.errors import ErrorCode
 from tenure.contract.events import RoleChangedEvent, SessionClosedEvent
 from tenure.contract.limits import PROGRESS_INTERVAL_MS
 from tenure.contract.messages import Hello
 from tenure.contract.vocabulary import ChangeReason, Channel
 from tenure.domain.records import StoredState
-from tenure.domain.store import EventsCompactedError, Store, StoreError, StoreInvariantError, StoreRefusedError
+from tenure.domain.store import Store, StoreInvariantError, StoreRefusedError
 
 _TICK_MS: Final = 100  # the longest time between two looks at the leases
 _TICK_MS_MIN: Final = 5  # thousands of leases end at thousands of times, and one look costs as much as a heartbeat
@@ -43,8 +44,6 @@ _REFUSED_PAUSE_MS: Final = 250  # after the second refusal in a row: what ended 
 _REFUSED_PAUSE_LOADS: Final = 4  # and at least so many times what loading took, which no heartbeat is heard in
 _CLOSE_MS: Final = 700  # what a shutdown gives the commits under way, so that it ends within a second
 _LINGER_MS: Final = 100
-
-type _Context = zmq.Context[zmq.Socket[bytes]]
 
 
 class Broker:
@@ -64,14 +63,13 @@ class Broker:
         self._log: FilteringBoundLogger = structlog.get_logger("tenure.broker").bind()
         self._conflict_log = ConflictLog(self._log)
         self._loop = asyncio.get_running_loop()
-        self._context: _Context = zmq.Context()
+        self._context: Context = zmq.Context()
         self._routers: list[Requests] = []
         self._publisher = Publisher(self._context)
         self._admission: Admission | None = None
         self._exits = ExitWatch(self._loop, self._process_exited)
         self._work = asyncio.Event()
         self._quiet = asyncio.Event()
-        self._reads = asyncio.Event()
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -81,6 +79,7 @@ class Broker:
         self._is_idle = False
         self._committed_ms = self._idled_ms = self._planned_ms
         self._core: BrokerCore
+        self._reads: EventReads
 
     @classmethod
     async def start(cls, config: Config, store: Store, *, clock: LeaseClock | None = None, version: str = "") -> Broker:
@@ -157,35 +156,19 @@ class Broker:
             self._stored,
             self._clock.instant(),
             registry_limits=limits.registry(),
-            limits=CoreLimits(
-                readers_max=limits.connections_max or CoreLimits().readers_max,
-                requests_in_flight_max=limits.requests_in_flight_max,
-                queue_max=limits.queue_max,
-                batch_max=limits.batch_max,
-                expiries_max=limits.expiries_max,
-            ),
+            limits=limits.core(),
             events_endpoints=self.events_endpoints,
             broker=f"tenure {self._version}".strip(),
         )
-        by_transport: dict[str, list[str]] = {}
-        for endpoint in self._config.bind:
-            by_transport.setdefault(endpoint.partition("://")[0], []).append(endpoint)
-        for index, (transport, endpoints) in enumerate(by_transport.items()):
-            router = Requests(
-                self._context,
-                index,
-                limits.frame_bytes_max,
-                2 * limits.requests_in_flight_max,
-                vouches=transport == "ipc",
-            )
-            self._routers.append(router)
-            for endpoint in endpoints:
-                router.bind(endpoint)
-            self.endpoints += tuple(router.endpoints)
+        self._reads = EventReads(self._core, self._store, self._send, self._log)
+        self._routers = bind_requests(
+            self._context, self._config.bind, limits.frame_bytes_max, 2 * limits.requests_in_flight_max
+        )
+        self.endpoints = tuple(endpoint for router in self._routers for endpoint in router.endpoints)
         self._guard_the_doors()
         self._tasks = [
             self._loop.create_task(self._guard(self._commit_forever())),
-            self._loop.create_task(self._guard(self._read_forever())),
+            self._loop.create_task(self._guard(self._reads.answer_forever())),
             self._loop.create_task(self._guard(self._tell_progress_forever())),
         ]
         for router in self._routers:
@@ -275,7 +258,7 @@ class Broker:
         if core.has_batch:
             self._work.set()
         if core.event_reads:
-            self._reads.set()
+            self._reads.wake()
 
     def _send(self, messages: Iterable[Outgoing]) -> None:
         for message in messages:
@@ -410,26 +393,6 @@ class Broker:
         self._log.critical("decision.failed", exc_info=True)
         self._has_fault = True
         self._work.set()
-
-    async def _read_forever(self) -> None:
-        while True:
-            self._reads.clear()
-            reads, self._core.event_reads = self._core.event_reads, []
-            for read in reads:
-                self._send([await self._read(read)])
-            if not self._core.event_reads:
-                await self._reads.wait()
-
-    async def _read(self, read: EventsRead) -> Outgoing:
-        try:
-            events = await self._store.read_events(read.since, read.limit)
-        except EventsCompactedError as gone:
-            refusal = RevisionCompactedError(f"{gone}; start again from a snapshot", revision=gone.first_revision)
-            return self._core.refuse_read(read, refusal)
-        except StoreError as error:
-            self._log.error("events.unreadable", exc_info=True)
-            return self._core.refuse_read(read, InternalError(f"the store could not be read: {error}"))
-        return self._core.events_page(read, events)
 
     async def _tell_progress_forever(self) -> None:
         while True:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Iterable
 
 import zmq
 from msgspec import Struct
@@ -37,6 +38,9 @@ _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _POLLIN = int(zmq.POLLIN)
 
 
+type Context = zmq.Context[zmq.Socket[bytes]]
+
+
 class Received(Struct, frozen=True, gc=False):
     """One message: where from, the frames after the routing id, and whom the kernel vouches for."""
 
@@ -50,7 +54,7 @@ class Requests:
 
     def __init__(
         self,
-        context: zmq.Context[zmq.Socket[bytes]],
+        context: Context,
         index: int,
         frame_bytes_max: int,
         sends_max: int,
@@ -146,10 +150,32 @@ class Requests:
         self._socket.close(linger_ms)
 
 
+def bind_requests(context: Context, endpoints: Iterable[str], frame_bytes_max: int, sends_max: int) -> list[Requests]:
+    """A ROUTER for each transport among the endpoints, bound to all of it.
+
+    Raises:
+        zmq.ZMQError: An endpoint cannot be bound; nothing is.
+    """
+    by_transport: dict[str, list[str]] = {}
+    for endpoint in endpoints:
+        by_transport.setdefault(endpoint.partition("://")[0], []).append(endpoint)
+    routers: list[Requests] = []
+    try:
+        for index, (transport, its_endpoints) in enumerate(by_transport.items()):
+            routers.append(Requests(context, index, frame_bytes_max, sends_max, vouches=transport == "ipc"))
+            for endpoint in its_endpoints:
+                routers[-1].bind(endpoint)
+    except zmq.ZMQError:
+        for router in routers:
+            router.close(0)
+        raise
+    return routers
+
+
 class Publisher:
     """The PUB of the stream."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(self, context: Context) -> None:
         self.endpoints: list[str] = []
         """Where it publishes, wildcards resolved."""
         self._socket = context.socket(zmq.PUB)

@@ -29,9 +29,10 @@ from tenure.contract.messages import (
 )
 from tenure.contract.views import Holder
 from tenure.contract.vocabulary import ChangeReason, OnConflict, ServiceRole
-from tenure.domain.draft import Draft, statement_of
+from tenure.domain.draft import Draft
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.moves import previous_epoch
+from tenure.domain.reads import statement_of
 from tenure.domain.records import Registration
 from tenure.domain.state import Presence, Resource
 from tenure.domain.switchovers import leave_tenure

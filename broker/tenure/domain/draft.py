@@ -22,6 +22,7 @@ from tenure.contract.events import (
 from tenure.contract.messages import Register, RoleStatement, StepDown
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.moves import begin_move, complete_move
+from tenure.domain.reads import statement_of
 from tenure.domain.records import (
     NO_METADATA,
     Change,
@@ -40,17 +41,6 @@ from tenure.domain.state import InvariantError, Presence, Resource, State, Switc
 from tenure.domain.succession import planned_successor, successor
 
 _LOST = frozenset({ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.CONFIRMED_DEAD, ChangeReason.GIVEN_UP})
-
-
-def statement_of(registration: Registration) -> RoleStatement:
-    """What the registry says of a registration's role."""
-    return RoleStatement(
-        registration_id=registration.registration_id,
-        role=registration.role,
-        epoch=registration.epoch,
-        revision=registration.role_revision,
-        hold_limit_ms=registration.hold_limit_ms if registration.epoch else 0,
-    )
 
 
 class Draft:

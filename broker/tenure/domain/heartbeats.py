@@ -10,7 +10,8 @@ from __future__ import annotations
 from tenure.contract.messages import Heartbeat, HeartbeatAck, RoleStatement
 from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tenure.domain import moves, switchovers
-from tenure.domain.draft import Draft, statement_of
+from tenure.domain.draft import Draft
+from tenure.domain.reads import statement_of
 from tenure.domain.state import Presence
 from tenure.domain.succession import may_succeed
 

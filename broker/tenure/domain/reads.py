@@ -1,4 +1,4 @@
-"""Answers to questions: pages of instances, resources and presence, computed from the registry's memory.
+"""What the registry says: statements about roles, and pages of instances, resources and presence from its memory.
 
 Reads change nothing. Pages are cut by id, so that a reader walks all of a large registry in bounded steps; each item
 carries its own revision, and the stream from the first page's revision on makes the walk exact.
@@ -17,6 +17,7 @@ from tenure.contract.messages import (
     ListServices,
     PresencePage,
     RolePage,
+    RoleStatement,
     ServicePage,
 )
 from tenure.contract.messages import Resource as ResourceReply
@@ -27,6 +28,17 @@ from tenure.domain.state import State
 from tenure.domain.succession import succession
 
 _PAGE_METADATA_BYTES_MAX: Final = 65_536  # 16 registrations with all they may carry, or 1,000 with a little each
+
+
+def statement_of(registration: Registration) -> RoleStatement:
+    """What the registry says of a registration's role."""
+    return RoleStatement(
+        registration_id=registration.registration_id,
+        role=registration.role,
+        epoch=registration.epoch,
+        revision=registration.role_revision,
+        hold_limit_ms=registration.hold_limit_ms if registration.epoch else 0,
+    )
 
 
 def instance_view(state: State, registration: Registration, now_ms: float) -> ServiceInstance:

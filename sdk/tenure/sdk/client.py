@@ -18,9 +18,9 @@ from tenure.contract.limits import LEASE_MS_DEFAULT
 from tenure.contract.messages import Register
 from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
 from tenure.sdk.active import ActiveScope, run_as_active
-from tenure.sdk.connection import Options
 from tenure.sdk.endpoints import resolve_endpoints
 from tenure.sdk.fence import FenceName, fence_margin_ms
+from tenure.sdk.options import Options
 from tenure.sdk.process import own_process
 from tenure.sdk.queries import Asks
 from tenure.sdk.questions import Questions

@@ -12,10 +12,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Final
-
-from msgspec import Struct
 
 from tenure.contract.errors import (
     BrokerUnavailableError,
@@ -36,7 +33,6 @@ from tenure.contract.messages import (
     Deregister,
     Goodbye,
     Hello,
-    ProcessIdentity,
     Register,
     Registered,
     RegisteredMany,
@@ -53,6 +49,7 @@ from tenure.sdk.departures import Departures
 from tenure.sdk.fence import Fence, fence_margin_ms
 from tenure.sdk.heartbeats import ConnectionState
 from tenure.sdk.lease_thread import LeaseThread
+from tenure.sdk.options import Options
 from tenure.sdk.registration import Registration
 from tenure.sdk.session import Held, Phase, SessionCore
 from tenure.sdk.sockets import Context
@@ -61,17 +58,6 @@ from tenure.sdk.witness import Witness, Witnesses
 _CLIENT: Final = f"tenure-python {version('tenure')}"
 _GOODBYE_MS: Final = 1_000
 _OUTCOME_OPEN: Final = (RequestTimeoutError, StorageUnavailableError, InternalError, ProtocolError)
-
-
-class Options(Struct, frozen=True, kw_only=True):
-    """How a client's sessions are held."""
-
-    lease_ms: int
-    timeout_ms: float
-    process: ProcessIdentity | None
-    is_fenced: bool
-    stall_limit_ms: int | None
-    interval_log: Path | None
 
 
 class SessionConnection:

@@ -17,10 +17,11 @@ import zmq
 
 from tenure.contract.errors import ClientClosedError, TenureError
 from tenure.contract.vocabulary import ServiceStatus
-from tenure.sdk.connection import Options, SessionConnection
+from tenure.sdk.connection import SessionConnection
 from tenure.sdk.connection_changes import ConnectionChanges
 from tenure.sdk.heartbeats import ConnectionState
 from tenure.sdk.intervals import check_writable
+from tenure.sdk.options import Options
 from tenure.sdk.sockets import Context
 
 type StatusName = ServiceStatus | Literal["starting", "healthy", "degraded", "unhealthy", "draining"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Concatenate
 
@@ -49,16 +50,16 @@ class Facade[A]:
         return portal.call(begin(of))
 
 
-class OpenedFacade[A](Facade[A]):
+class OpenedFacade[A](Facade[A], ABC):
     """One that has a portal of its own while it is open. Several threads may use it at once."""
 
     def __init__(self, of: A) -> None:
         super().__init__(of, None)
         self._changing = threading.Lock()
 
+    @abstractmethod
     def close(self) -> None:
         """End what is open."""
-        raise NotImplementedError
 
     def _begin(self) -> tuple[Portal, bool]:
         """The portal, and whether it was made for this call.

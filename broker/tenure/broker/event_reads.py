@@ -1,0 +1,54 @@
+"""Reads of events: the store answers them beside its commits, one after the other, and nothing else waits for that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from structlog.typing import FilteringBoundLogger
+
+from tenure.broker.core import BrokerCore, EventsRead, Outgoing
+from tenure.contract.errors import InternalError, RevisionCompactedError
+from tenure.domain.store import EventsCompactedError, Store, StoreError
+
+
+class EventReads:
+    """What the core asks the store for, from the broker's start to its end."""
+
+    def __init__(
+        self,
+        core: BrokerCore,
+        store: Store,
+        send: Callable[[Iterable[Outgoing]], None],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._core = core
+        self._store = store
+        self._send = send
+        self._log = log
+        self._asked = asyncio.Event()
+
+    def wake(self) -> None:
+        """The core has something to ask."""
+        self._asked.set()
+
+    async def answer_forever(self) -> None:
+        """Answer what is asked for, and wait for more."""
+        while True:
+            self._asked.clear()
+            reads, self._core.event_reads = self._core.event_reads, []
+            for read in reads:
+                self._send([await self._answer(read)])
+            if not self._core.event_reads:
+                await self._asked.wait()
+
+    async def _answer(self, read: EventsRead) -> Outgoing:
+        try:
+            events = await self._store.read_events(read.since, read.limit)
+        except EventsCompactedError as gone:
+            refusal = RevisionCompactedError(f"{gone}; start again from a snapshot", revision=gone.first_revision)
+            return self._core.refuse_read(read, refusal)
+        except StoreError as error:
+            self._log.error("events.unreadable", exc_info=True)
+            return self._core.refuse_read(read, InternalError(f"the store could not be read: {error}"))
+        return self._core.events_page(read, events)
