@@ -8,7 +8,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tenure.sdk.reader import Reader
 from tests.integration.brokers import BrokerHere, broker_here
+from tests.integration.cli_stage import Stage
+from tests.integration.serving import endpoint_in, serving
 
 
 @pytest.fixture
@@ -23,3 +26,10 @@ async def broker(socket_directory: Path) -> AsyncIterator[BrokerHere]:
     """A running broker in this process, whose store is in memory."""
     async with broker_here(socket_directory) as here:
         yield here
+
+
+@pytest.fixture
+async def stage(socket_directory: Path) -> AsyncIterator[Stage]:
+    """A broker that serves in a process of its own, and commands beside it."""
+    async with serving(socket_directory), Reader(endpoint_in(socket_directory)) as reader:
+        yield Stage(endpoint_in(socket_directory), reader)

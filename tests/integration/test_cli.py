@@ -8,10 +8,9 @@ import json
 import os
 import select
 import signal
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -20,13 +19,6 @@ from tenure.cli.descendants import pidfd_open
 from tests.integration.serving import Command, endpoint_in, output_of, serving, tenure
 
 SHELL = ("sh", "-c")
-
-
-@pytest.fixture
-def socket_directory() -> Iterator[Path]:
-    """A directory with a name short enough for sockets."""
-    with TemporaryDirectory(prefix="tenure-") as directory:
-        yield Path(directory)
 
 
 @pytest.fixture

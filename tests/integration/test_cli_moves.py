@@ -10,104 +10,19 @@ import pty
 import select
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from functools import partial
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from tenure.contract.messages import GetResource, Heartbeat, HeartbeatAck, Register, Registered, Resource
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
-from tenure.sdk import ResourceView, ServiceClient, ServiceInstance, Tenure, queries
+from tenure.sdk import ServiceClient, queries
 from tenure.sdk.reader import Reader
+from tests.integration.cli_stage import HOLD_MS, LEASE_MS, Silent, Stage
 from tests.integration.raw_client import RawClient
 from tests.integration.serving import PATIENCE_S, endpoint_in, output_of, serving, tenure
-
-LEASE_MS = 60_000
-"""No stall of the machine outlasts it."""
-SHORT_LEASE_MS = 400
-HOLD_MS = 600_000
-
-
-@pytest.fixture
-def socket_directory() -> Iterator[Path]:
-    """A directory with a name short enough for sockets."""
-    with TemporaryDirectory(prefix="tenure-") as directory:
-        yield Path(directory)
-
-
-class Stage:
-    """A broker with instances of a service that work for `acct`, and commands against it."""
-
-    def __init__(self, endpoint: str, reader: Reader) -> None:
-        self.endpoint = endpoint
-        self.environ = {"TENURE_ENDPOINT": endpoint}
-        self.reader = reader
-        self.may_stop = asyncio.Event()
-        """Until it is set, work that is asked to end goes on for as long as it may."""
-        self.may_stop.set()
-
-    async def run(self, *arguments: str) -> tuple[int, str]:
-        """A command's exit code and all that it said."""
-        return await output_of(*arguments, environ=self.environ)
-
-    async def view(self) -> ResourceView:
-        """The resource as it is."""
-        return await queries.resource(self.reader, "acct")
-
-    async def until(self, is_so: Callable[[ResourceView], bool]) -> ResourceView:
-        """Wait until the resource is so."""
-
-        async def look() -> ResourceView | None:
-            view = await self.view()
-            return view if is_so(view) else None
-
-        return await until_found(look)
-
-    @contextlib.asynccontextmanager
-    async def instances(self, *names: str, service: str = "gw") -> AsyncGenerator[None]:
-        """Instances that run and stand by, each behind those named before it."""
-
-        async def work(tenure: Tenure) -> None:
-            await tenure.wait_asked_to_end()
-            await self.may_stop.wait()
-
-        async with contextlib.AsyncExitStack() as stack:
-            for name in names:
-                client = await stack.enter_async_context(ServiceClient(self.endpoint, lease_ms=LEASE_MS))
-                running = asyncio.create_task(
-                    client.run_as_active(service, work, instance_id=name, resource_id="acct", stop_budget_ms=1)
-                )
-                stack.push_async_callback(_end, running)
-                await until_found(partial(self._found, name))
-            yield
-
-    async def _found(self, name: str) -> ServiceInstance | None:
-        found = await queries.services(self.reader, None, "acct")
-        return next((one for one in found if one.instance_id == name), None)
-
-
-async def until_found[T](look: Callable[[], Awaitable[T | None]]) -> T:
-    """Look until there is something."""
-    async with asyncio.timeout(PATIENCE_S):
-        while (found := await look()) is None:
-            pass
-        return found
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-@pytest.fixture
-async def stage(socket_directory: Path) -> AsyncGenerator[Stage]:
-    """A broker that serves."""
-    async with serving(socket_directory), Reader(endpoint_in(socket_directory)) as reader:
-        yield Stage(endpoint_in(socket_directory), reader)
-
 
 # --- switchover -------------------------------------------------------------------------------------------------------
 
@@ -287,88 +202,6 @@ def _read_until(terminal: int, words: bytes) -> None:
         readable, _, _ = select.select([terminal], [], [], PATIENCE_S)
         assert readable, shown
         shown += os.read(terminal, 65_536)
-
-
-# --- expire -----------------------------------------------------------------------------------------------------------
-
-
-class Silent:
-    """An instance that was heard once, holds its role for long, and is silent from then on."""
-
-    def __init__(self, endpoint: str, name: str, *, service: str = "gw", resource_id: str = "acct") -> None:
-        self.client = RawClient(endpoint)
-        self.session = self.client.hello(lease_ms=SHORT_LEASE_MS).session
-        assert isinstance(self.client.ask(Heartbeat(sequence=1, status=ServiceStatus.HEALTHY)), HeartbeatAck)
-        registered = self.client.ask(
-            Register(
-                service_name=service,
-                instance_id=name,
-                resource_id=resource_id,
-                role=ServiceRole.ACTIVE,
-                hold_limit_ms=HOLD_MS,
-            )
-        )
-        assert isinstance(registered, Registered), registered
-        self.epoch = registered.epoch
-
-
-async def test_expire_moves_the_role_of_one_who_is_dead_and_says_on_whose_word(stage: Stage) -> None:
-    """Its tenure would have been held for ten minutes; the event names who vouched."""
-    silent = await asyncio.to_thread(Silent, stage.endpoint, "a")
-    try:
-        async with stage.instances("b"):
-            await stage.until(lambda view: view.active is not None and view.active.status is ServiceStatus.LATE)
-            code, out = await stage.run("expire", "a")
-            assert (code, "nothing was done" in out, "TWO would be active" in out) == (64, True, True), out
-            assert (await stage.view()).last_epoch == silent.epoch
-
-            code, out = await stage.run("expire", "a", "--confirm-dead")
-
-            view = await stage.view()
-            assert view.active is not None
-            assert (code, view.active.instance_id) == (0, "b"), out
-            assert f"acct: a (epoch {silent.epoch}) → b (epoch {view.active.epoch})" in out
-            code, out = await stage.run("events", "--json")
-            ended = [json.loads(line) for line in out.splitlines() if '"confirmed_dead"' in line]
-            assert [event["type"] for event in ended] == ["deregistered", "session_closed"]
-            assert all("@" in event["by"] for event in ended)
-            assert ended[0]["silent_ms"] > SHORT_LEASE_MS / 2
-            code, out = await stage.run("events", "--resource", "acct")
-            assert ", by " in out
-            code, out = await stage.run("explain", "acct")
-            assert "vouched that its process is dead" in out
-            assert "a was suspected: half of its lease of 400 ms had passed" in out
-    finally:
-        await asyncio.to_thread(silent.client.close)
-
-
-async def test_expire_is_refused_while_the_instance_is_heard(stage: Stage) -> None:
-    """A mistaken word would make two actives: nothing is done."""
-    async with stage.instances("a", "b"):
-        before = await stage.until(lambda view: view.standby_count == 1)
-        code, out = await stage.run("expire", "a", "--confirm-dead")
-        assert code == 1
-        assert ("a was heard" in out, "its process counts as alive" in out, "session" in out) == (True, True, False), (
-            out
-        )
-        assert (await stage.view()).last_epoch == before.last_epoch
-
-
-async def test_expire_asks_which_one_is_meant(stage: Stage) -> None:
-    """Two processes with an instance of one name are told apart by service or resource; nobody of that name is said."""
-    one = await asyncio.to_thread(Silent, stage.endpoint, "a", service="gw", resource_id="acct")
-    two = await asyncio.to_thread(Silent, stage.endpoint, "a", service="risk", resource_id="limits")
-    try:
-        code, out = await stage.run("expire", "a", "--confirm-dead")
-        assert (code, "--service gw --resource acct" in out, "--service risk" in out) == (64, True, True), out
-        await stage.until(lambda view: view.active is not None and view.active.status is ServiceStatus.LATE)
-        code, out = await stage.run("expire", "a", "--resource", "acct", "--confirm-dead")
-        assert (code, "acct: a" in out, "nobody stood by" in out) == (0, True, True), out
-        code, out = await stage.run("expire", "a", "--service", "gw", "--confirm-dead")
-        assert (code, "no instance 'a' is registered of service 'gw'" in out) == (1, True), out
-    finally:
-        for silent in (one, two):
-            await asyncio.to_thread(silent.client.close)
 
 
 # --- who is at risk, and the rest -------------------------------------------------------------------------------------

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import override
-
 import pytest
 
 from tenure.contract.errors import (
     InvalidRequestError,
-    LimitExceededError,
     NotActiveError,
     NotEligibleError,
     NotFoundError,
@@ -19,63 +15,15 @@ from tenure.contract.errors import (
 from tenure.contract.events import RoleChangedEvent
 from tenure.contract.limits import DRAIN_MS_MAX
 from tenure.contract.messages import (
-    BrokerMessage,
     CancelSwitchover,
     GivenUp,
-    StepDown,
     Switchover,
     SwitchoverCancelled,
     SwitchoverStarted,
 )
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
-from tenure.domain.limits import RegistryLimits
-from tenure.domain.state import Switchover as UnderWay
-from tests.unit.scene import LEASE_MS, Client, Scene
-
-
-class Planned:
-    """`a` is active for `r`, `b` and `c` stand by, and somebody moves the role."""
-
-    def __init__(self, *, hold_limit_ms: int = 0) -> None:
-        self.scene = Scene()
-        self.a, self.b, self.c = (self.scene.client(name) for name in "abc")
-        self.held = self.a.claim("r", hold_limit_ms=hold_limit_ms)
-        self.standing = {client.name: client.stand_by("r") for client in (self.b, self.c)}
-
-    def start(self, to: str = "", *, drain_ms: int = 0, epoch: int = 0, even_if_vacant: bool = False) -> BrokerMessage:
-        """Ask for the move."""
-        return self.scene.ask(
-            Switchover(
-                resource_id="r",
-                epoch=epoch or self.held.epoch,
-                to_registration_id=self.standing[to].registration_id if to else 0,
-                drain_ms=drain_ms,
-                even_if_vacant=even_if_vacant,
-                by="ada",
-            ),
-            identity="uid:7",
-        )
-
-    def cancel(self) -> BrokerMessage:
-        """Call it off."""
-        return self.scene.ask(CancelSwitchover(resource_id="r", epoch=self.held.epoch))
-
-    def step_down(self, drain_ms: int = 0, *, withdrawn: bool = False) -> StepDown:
-        """What the holder is told."""
-        return StepDown(
-            registration_id=self.held.registration_id, epoch=self.held.epoch, drain_ms=drain_ms, withdrawn=withdrawn
-        )
-
-    @property
-    def asked(self) -> tuple[StepDown, ...]:
-        """What was told to the holder last."""
-        assert {session for session, _ in self.scene.last.step_downs} <= {self.a.session}
-        return tuple(step_down for _, step_down in self.scene.last.step_downs)
-
-
-def unfit(client: Client) -> None:
-    """Let a standby say that it is not well."""
-    client.beat(ServiceStatus.UNHEALTHY)
+from tests.unit.planned import Planned, unfit
+from tests.unit.scene import LEASE_MS, Scene
 
 
 def test_nothing_moves_before_the_holder_acknowledges() -> None:
@@ -266,90 +214,6 @@ def test_a_resignation_that_was_asked_for_may_leave_a_vacancy() -> None:
     assert planned.scene.who("r").startswith("- |")
 
 
-def test_a_holder_that_does_not_answer_ends_with_its_lease() -> None:
-    """★ Once the drain is over heartbeats confirm the tenure no more, and it ends a lease after the last that did."""
-    planned = Planned()
-    planned.start("c", drain_ms=500)
-    for _ in range(4):
-        planned.scene.pass_ms(100, planned.b, planned.c)
-        assert planned.a.beat().confirmed == (planned.held.epoch,)
-
-    planned.scene.pass_ms(100, planned.b, planned.c)
-    assert planned.a.beat().confirmed == ()
-
-    planned.scene.pass_ms(LEASE_MS - 101, planned.a, planned.b, planned.c)
-    assert planned.scene.who("r") == "a | b c"
-    planned.scene.pass_ms(1, planned.a, planned.b, planned.c)
-    assert planned.scene.who("r") == "c | b a"
-    ended, begun = (event for event in planned.scene.events[-2:] if isinstance(event, RoleChangedEvent))
-    assert (ended.reason, begun.reason) == (ChangeReason.REVOKED, ChangeReason.SWITCHOVER)
-
-
-def test_a_holder_that_finds_its_tenure_confirmed_no_more_is_not_promoted_again() -> None:
-    """★ It gives the epoch up a moment before the broker ends it, and is first in line: still the role moves on."""
-    scene = Scene()
-    a, b = scene.client("a"), scene.client("b")
-    held = a.claim("r", priority=9)
-    b.stand_by("r")
-    scene.ask(Switchover(resource_id="r", epoch=held.epoch))
-    scene.pass_ms(LEASE_MS - 1, a, b)
-
-    a.beat(ServiceStatus.HEALTHY, GivenUp(epoch=held.epoch))
-
-    ended, begun = scene.last.events
-    assert isinstance(ended, RoleChangedEvent)
-    assert isinstance(begun, RoleChangedEvent)
-    assert (ended.reason, begun.reason) == (ChangeReason.REVOKED, ChangeReason.SWITCHOVER)
-    assert scene.who("r") == "b | a"
-
-
-def test_a_holder_that_does_not_answer_is_active_again_where_nobody_is_left() -> None:
-    """★ Whoever was to take over is gone by the end of its lease: a healthy holder is not left standing by for ever."""
-    scene = Scene()
-    a, b = scene.client("a"), scene.client("b")
-    held = a.claim("r")
-    b.stand_by("r")
-    scene.ask(Switchover(resource_id="r", epoch=held.epoch))
-    b.goodbye()
-
-    scene.pass_ms(LEASE_MS, a)
-
-    assert scene.who("r") == "a |"
-    assert scene.resource("r").last_epoch > held.epoch
-
-
-def test_a_held_tenure_that_does_not_answer_ends_with_its_hold() -> None:
-    """★ A tenure is believed for its own limit: a longer one takes longer to revoke."""
-    planned = Planned(hold_limit_ms=2 * LEASE_MS)
-    planned.start("c")
-
-    planned.scene.pass_ms(2 * LEASE_MS - 1, planned.a, planned.b, planned.c)
-    assert planned.scene.who("r") == "a | b c"
-
-    planned.scene.pass_ms(1, planned.a, planned.b, planned.c)
-    assert planned.scene.who("r") == "c | b a"
-
-
-def test_a_grant_that_was_not_committed_is_counted_from_every_heartbeat() -> None:
-    """★ A holder counts a new tenure from the newest heartbeat that was answered before the grant was committed."""
-    scene = Scene(is_committing=False)
-    a, b = scene.client("a"), scene.client("b")
-    b.stand_by("r")
-    scene.commit()
-    held = a.claim("r")
-    scene.ask(Switchover(resource_id="r", epoch=held.epoch))
-    scene.expire()
-    scene.now_ms += 1_000
-
-    assert a.beat().confirmed == ()
-    scene.commit()
-
-    scene.pass_ms(LEASE_MS - 1, b)
-    assert scene.registry.state.resources["r"].active == held.registration_id
-    scene.pass_ms(1, b)
-    assert scene.registry.state.resources["r"].active != held.registration_id
-
-
 def test_a_drain_that_nobody_waits_for_any_more_is_called_off() -> None:
     """Before the tenure is renewed no more somebody has to be able to take over: else the holder goes on."""
     planned = Planned()
@@ -461,89 +325,6 @@ def test_a_switchover_is_seen() -> None:
     assert gone.to_instance_id == ""
     planned.a.resign(planned.held)
     assert planned.scene.resource("r").switchover is None
-
-
-@pytest.mark.parametrize(
-    ("limits", "named"),
-    [
-        (RegistryLimits(switchovers_max=2), "switchovers_max"),
-        (RegistryLimits(switchovers_per_session_max=2), "switchovers_per_session_max"),
-    ],
-)
-def test_only_so_many_are_under_way(limits: RegistryLimits, named: str) -> None:
-    """Each is kept, and repeated to its holder with every heartbeat: their number is bounded, until some have ended."""
-    scene = Scene(limits)
-    a, b = scene.client("a"), scene.client("b")
-    asks = [Switchover(resource_id=each, epoch=a.claim(each).epoch, drain_ms=DRAIN_MS_MAX) for each in "rst"]
-    for ask in asks:
-        b.stand_by(ask.resource_id)
-    for ask in asks[:2]:
-        scene.ask(ask)
-
-    with pytest.raises(LimitExceededError, match=named) as refused:
-        scene.ask(asks[2])
-
-    assert refused.value.info.limit == 2
-    scene.ask(asks[0])
-    scene.ask(CancelSwitchover(resource_id=asks[0].resource_id, epoch=asks[0].epoch))
-    scene.ask(asks[2])
-
-
-def test_others_have_room_for_switchovers() -> None:
-    """What one session is asked for keeps nobody else's role from being moved."""
-    scene = Scene(RegistryLimits(switchovers_per_session_max=1))
-    a, b, c = (scene.client(name) for name in "abc")
-    for holder, resource_id in ((a, "r"), (b, "s")):
-        epoch = holder.claim(resource_id).epoch
-        c.stand_by(resource_id)
-        assert isinstance(scene.ask(Switchover(resource_id=resource_id, epoch=epoch)), SwitchoverStarted)
-
-
-class _NotWalked(dict[str, UnderWay]):
-    """A mapping that is only ever asked for one of its keys."""
-
-    @override
-    def __iter__(self) -> Iterator[str]:
-        raise AssertionError("all of them were looked at")
-
-    values = items = keys = __iter__  # type: ignore[assignment]
-
-
-def test_nobody_pays_for_what_others_are_asked() -> None:
-    """★ With 1,000 switchovers of others under way a heartbeat and a look at the leases look at none of them."""
-    scene = Scene()
-    a, b, other = (scene.client(name, lease_ms=600_000) for name in ("a", "b", "other"))
-    for number in range(100):
-        epoch = a.claim(f"r{number}").epoch
-        b.stand_by(f"r{number}")
-        scene.ask(Switchover(resource_id=f"r{number}", epoch=epoch, drain_ms=DRAIN_MS_MAX))
-    mine = other.claim("mine")
-    switchovers = scene.registry.state.switchovers
-    switchovers.by_resource = _NotWalked(switchovers.by_resource)
-
-    ack = other.beat()
-    assert (ack.confirmed, ack.asked) == ((mine.epoch,), ())
-    scene.expire()
-    assert scene.registry.next_expiry_ms == scene.now_ms + 600_000
-    assert len(a.beat().asked) == 100
-
-
-def test_asking_and_calling_off_in_a_loop_fills_no_memory() -> None:
-    """★ The times of what was called off are forgotten, and a drain that is shortened is over when it says."""
-    planned = Planned()
-    for _ in range(1_000):
-        planned.start(drain_ms=DRAIN_MS_MAX)
-        planned.cancel()
-    planned.start(drain_ms=1_000)
-    for drain_ms in range(999, 99, -1):
-        planned.start(drain_ms=drain_ms)
-    deadlines = planned.scene.registry.state.switchovers._deadlines  # pyright: ignore[reportPrivateUsage]
-    assert len(deadlines) <= 3
-
-    planned.scene.pass_ms(99, planned.a, planned.b)
-    assert planned.a.beat().confirmed == (planned.held.epoch,)
-    planned.scene.pass_ms(1, planned.b)
-    assert planned.a.beat().confirmed == ()
 
 
 def test_an_old_copy_of_a_store_moves_nothing() -> None:
