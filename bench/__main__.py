@@ -39,7 +39,7 @@ def measure() -> None:
     """Measure Tenure: requests through the real SDK, a broker process and a durable file, and what is asked locally."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
 
 

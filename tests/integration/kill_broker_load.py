@@ -104,5 +104,5 @@ async def commands() -> AsyncIterator[str]:
 
 if __name__ == "__main__":
     # Standard output is for what was acknowledged.
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(sys.stderr))
     asyncio.run(Load(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])).run())

@@ -16,18 +16,17 @@ def main() -> None:
 
 
 def _main() -> None:
-    from tenure.cli.output import guarded_output  # here, as the keeper imports this package and has to start fast
+    from tenure.cli.output import guarded_output, say  # here, as the keeper imports this package and has to start fast
 
     try:
         from tenure.cli.app import app
     except ModuleNotFoundError as error:
         if error.name not in {"typer", "rich"}:
             raise
-        print(
+        say(
             "The `tenure` command needs an extra that is not installed. Install it with:\n"
             "    pip install 'tenure[cli]'       status, events, run, resign, verify\n"
-            "    pip install 'tenure[broker]'    all of these, and serve, admin and demo",
-            file=sys.stderr,
+            "    pip install 'tenure[broker]'    all of these, and serve, admin and demo"
         )
         sys.exit(78)
     with guarded_output():

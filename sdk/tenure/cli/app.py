@@ -48,7 +48,7 @@ def quietly() -> None:
     """Have the SDK report trouble on standard error, and nothing else; `serve` sets up the broker's own logging."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
 
 

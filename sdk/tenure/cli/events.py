@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from tenure.cli.exits import run_async
+from tenure.cli.exits import complain, run_async
 from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
 from tenure.contract.codec import to_json
 from tenure.contract.errors import InvalidRequestError
@@ -70,7 +70,7 @@ async def _follow(endpoints: tuple[str, ...], since: int, resource: str | None, 
     async with EventListener(*endpoints, resource_id=resource, since=since, timeout_ms=READ_TIMEOUT_MS) as listener:
         async for event in listener:
             if isinstance(event, StreamRestarted):
-                print(f"tenure: the stream starts again at revision {event.revision}: {event.reason}", file=sys.stderr)
+                complain(f"the stream starts again at revision {event.revision}: {event.reason}")
             else:
                 sessions.learn(event)
                 _write(event, sessions, as_json)

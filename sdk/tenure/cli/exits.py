@@ -12,6 +12,7 @@ from collections.abc import Coroutine, Generator
 from importlib.util import find_spec
 from typing import Final
 
+from tenure.cli.output import say
 from tenure.contract.errors import (
     BrokerUnavailableError,
     DuplicateInstanceError,
@@ -38,7 +39,7 @@ INTERRUPTED: Final = 130
 
 def complain(message: str) -> None:
     """Say what went wrong, on standard error."""
-    print(f"tenure: {message}", file=sys.stderr)
+    say(f"tenure: {message}")
 
 
 def need_extra(extra: str, *modules: str) -> None:

@@ -1,7 +1,8 @@
-"""Standard output that cannot be written to: one clear line instead of a traceback, whichever command writes.
+"""Lines on standard error, and standard output that cannot be written to: one clear line instead of a traceback.
 
-What is written goes on being buffered as Python does it. A failed write raises what is no OSError, so that nobody takes
-it for a fault of a socket or a file; from then on all output is dropped, so that nothing fails again on the way out.
+What is written to standard output goes on being buffered as Python does it. A failed write raises what is no OSError,
+so that nobody takes it for a fault of a socket or a file; from then on all output is dropped, so that nothing fails
+again on the way out.
 """
 
 from __future__ import annotations
@@ -45,6 +46,13 @@ class _Descriptor(io.FileIO):
             raise OutputError(error) from None
 
 
+def say(text: str) -> None:
+    """Write lines to standard error in one piece: whoever writes to the same pipe writes before it or after it."""
+    if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison] - it was closed before the start
+        sys.stderr.write(f"{text}\n")  # print() may write the end of the line by itself
+        sys.stderr.flush()
+
+
 @contextlib.contextmanager
 def guarded_output() -> Generator[None]:
     """Have standard output's failures end the block, and the process, with a line on standard error.
@@ -64,7 +72,7 @@ def guarded_output() -> Generator[None]:
     except OutputError as error:
         if error.is_unread:
             sys.exit(0)
-        print(f"tenure: {error}", file=sys.stderr)
+        say(f"tenure: {error}")
         sys.exit(_FAILED)
 
 

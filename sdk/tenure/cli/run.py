@@ -19,6 +19,7 @@ from msgspec import Struct
 from tenure.cli.exits import REFUSED, complain, run_async
 from tenure.cli.health import Check, Health
 from tenure.cli.options import Endpoints
+from tenure.cli.output import say
 from tenure.cli.supervisor import CommandStartError, Deadline, LeaseTooShortError, Outcome, StopCause, Supervisor
 from tenure.contract.errors import RoleConflictError, RoleLostError, TenureError
 from tenure.contract.limits import HOLD_LIMIT_MS_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN
@@ -197,7 +198,7 @@ class _Runner:
                 await self._client.open()
                 registration = await self._stand_by()
                 if is_first:
-                    _say(f"{registration.instance_id} stands by for {registration.resource_id}")
+                    say(f"tenure: {registration.instance_id} stands by for {registration.resource_id}")
                 is_first = False
                 outcome = await self._serve(registration)
                 if self._is_final(outcome):
@@ -246,12 +247,12 @@ class _Runner:
                 tenure = await registration.wait_active()
                 self._work, self._is_interrupted = work, False
                 await work.start(_deadline(tenure), self._environment(tenure))
-                _say(f"{registration.instance_id} is active for {tenure.resource_id}, epoch {tenure.epoch}")
+                say(f"tenure: {registration.instance_id} is active for {tenure.resource_id}, epoch {tenure.epoch}")
                 outcome = await self._keep(tenure, work)
         finally:
             self._work = None
         if outcome.cause is not StopCause.EXITED:
-            _say(f"{registration.instance_id} has stopped its work for {tenure.resource_id} ({outcome.cause})")
+            say(f"tenure: {registration.instance_id} has stopped its work for {tenure.resource_id} ({outcome.cause})")
         if not self._is_final(outcome):
             await self._leave(tenure)
         return outcome
@@ -338,7 +339,3 @@ async def _release(registration: Registration) -> None:
 def _deadline(tenure: Tenure) -> Deadline:
     until = tenure.registration.standing.valid_until
     return Deadline(until.boottime_ms, until.raw_ms)
-
-
-def _say(what: str) -> None:
-    print(f"tenure: {what}", file=sys.stderr, flush=True)
