@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -19,6 +20,7 @@ from msgspec import structs
 from tenure.broker.logs import (
     CONFLICTS_TOLD_MAX,
     ConflictLog,
+    RoleLog,
     configure_logging,
     log_intervention,
     log_role_change,
@@ -27,7 +29,13 @@ from tenure.broker.logs import (
     role_fields,
 )
 from tenure.contract.errors import ErrorCode, ErrorInfo, RoleConflictError
-from tenure.contract.events import DeregisteredEvent, PreviousHolder, RegisteredEvent, RoleChangedEvent
+from tenure.contract.events import (
+    DeregisteredEvent,
+    PreviousHolder,
+    RegisteredEvent,
+    RoleChangedEvent,
+    SessionOpenedEvent,
+)
 from tenure.contract.messages import CancelSwitchover, ExpireSession, Register, Switchover
 from tenure.contract.views import Holder
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
@@ -110,6 +118,32 @@ def test_the_end_of_a_tenure_says_how_silent_it_was_and_who_asked_for_it() -> No
     (line,) = lines(stream)
 
     assert (line["reason"], line["silent_ms"], line["by"]) == ("switchover", 120, "ada (uid:7)")
+
+
+async def test_many_changes_are_written_over_several_turns_of_the_loop() -> None:
+    """Thousands of lines do not keep the loop, they come in order whenever they were committed, and an end has all."""
+    stream = io.StringIO()
+    log = RoleLog(make_logger("info", "json", stream), asyncio.get_running_loop())
+    log.tell([structs.replace(FAILOVER, revision=revision) for revision in range(1_000)])
+    at_once = len(lines(stream))
+    assert 0 < at_once < 1_000
+
+    log.tell([structs.replace(FAILOVER, revision=1_000)])
+    await asyncio.sleep(0)
+    assert at_once < len(lines(stream)) < 1_000
+
+    log.tell_all()
+    await asyncio.sleep(0)
+    assert [line["revision"] for line in lines(stream)] == list(range(1_001))
+
+
+async def test_a_few_changes_are_written_at_once() -> None:
+    """Who reads the log of a single change does not wait for the loop's next turn."""
+    stream = io.StringIO()
+    opened = SessionOpenedEvent(revision=1, at_ms=1, lease_ms=2_000)
+    RoleLog(make_logger("info", "json", stream), asyncio.get_running_loop()).tell([opened, FAILOVER])
+    RoleLog(make_logger("warning", "json", stream), asyncio.get_running_loop()).tell([FAILOVER])
+    assert [line["revision"] for line in lines(stream)] == [12]
 
 
 def test_what_people_ask_for_is_written_down() -> None:

@@ -8,10 +8,12 @@ broker's event loop: one pass over the fields, one write, and no value, however 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from typing import Any, BinaryIO, Final, Literal, Protocol, TextIO, assert_never, cast, override
@@ -21,11 +23,13 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from tenure.contract.errors import ErrorInfo
-from tenure.contract.events import RoleChangedEvent
+from tenure.contract.events import AnyEvent, RoleChangedEvent
 from tenure.contract.messages import CancelSwitchover, ExpireSession, Register, Switchover
 
 type LogLevel = Literal["debug", "info", "warning", "error"]
 type LogFormat = Literal["auto", "json", "console"]
+
+_CHANGES_TOLD_AT_ONCE: Final = 200  # some three milliseconds
 
 CONFLICTS_TOLD_MAX: Final = 20
 """Refused claims written in a second: enough to see who contends for what."""
@@ -140,6 +144,37 @@ def log_role_conflict(log: LineLog, request: Register, error: ErrorInfo) -> None
         holder=f"{holder.service_name}/{holder.instance_id}",
         holder_since=_iso(datetime.fromtimestamp(holder.since_ms / 1_000, UTC)),
     )
+
+
+class RoleLog:
+    """Writes a line for each committed change of a role, some in each turn of the loop: there may be 20,000.
+
+    They come in the order of their revisions. The more wait, the more are written at once, so that they never pile up.
+    """
+
+    def __init__(self, log: FilteringBoundLogger, loop: asyncio.AbstractEventLoop) -> None:
+        self._log = log
+        self._loop = loop
+        self._untold: deque[RoleChangedEvent] = deque()
+
+    def tell(self, events: Iterable[AnyEvent]) -> None:
+        """Take in what was committed, and write the first lines if none wait."""
+        if self._log.is_enabled_for(logging.INFO):
+            is_waiting = bool(self._untold)
+            self._untold.extend(event for event in events if isinstance(event, RoleChangedEvent))
+            if not is_waiting:
+                self._tell_some()
+
+    def tell_all(self) -> None:
+        """Write what waits."""
+        while self._untold:
+            log_role_change(self._log, self._untold.popleft())
+
+    def _tell_some(self) -> None:
+        for _ in range(min(len(self._untold), max(_CHANGES_TOLD_AT_ONCE, len(self._untold) // 10))):
+            log_role_change(self._log, self._untold.popleft())
+        if self._untold:
+            self._loop.call_soon(self._tell_some)
 
 
 class ConflictLog:

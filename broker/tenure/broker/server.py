@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Coroutine, Iterable
 from time import monotonic
 from typing import Final
@@ -24,11 +23,11 @@ from tenure.broker.config import Config
 from tenure.broker.connections import Connection
 from tenure.broker.core import BrokerCore, Outgoing, Release
 from tenure.broker.event_reads import EventReads
-from tenure.broker.logs import ConflictLog, log_intervention, log_role_change
+from tenure.broker.logs import ConflictLog, RoleLog, log_intervention
 from tenure.broker.proof import ExitWatch
 from tenure.broker.sockets import Context, Publisher, Received, Requests, bind_requests
 from tenure.contract.errors import ErrorCode
-from tenure.contract.events import RoleChangedEvent, SessionClosedEvent
+from tenure.contract.events import SessionClosedEvent
 from tenure.contract.limits import PROGRESS_INTERVAL_MS
 from tenure.contract.messages import Hello
 from tenure.contract.vocabulary import ChangeReason, Channel
@@ -63,6 +62,7 @@ class Broker:
         self._log: FilteringBoundLogger = structlog.get_logger("tenure.broker").bind()
         self._conflict_log = ConflictLog(self._log)
         self._loop = asyncio.get_running_loop()
+        self._role_log = RoleLog(self._log, self._loop)
         self._context: Context = zmq.Context()
         self._routers: list[Requests] = []
         self._publisher = Publisher(self._context)
@@ -117,6 +117,7 @@ class Broker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self._role_log.tell_all()
         if self._timer is not None:
             self._timer.cancel()
         self._exits.forget_all()
@@ -370,13 +371,10 @@ class Broker:
         return True
 
     def _take_note(self, release: Release) -> None:
-        logs_changes = self._log.is_enabled_for(logging.INFO)
         for event in release.events:
-            if isinstance(event, RoleChangedEvent):
-                if logs_changes:
-                    log_role_change(self._log, event)
-            elif isinstance(event, SessionClosedEvent):
+            if isinstance(event, SessionClosedEvent):
                 self._exits.forget(event.session)
+        self._role_log.tell(release.events)
 
     async def _start_again(self, code: ErrorCode, why: str) -> None:
         """Drop what was decided and not stored, and go on from what the store has."""

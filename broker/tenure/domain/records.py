@@ -42,7 +42,7 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     """Unix milliseconds."""
 
 
-class Registration(Struct, frozen=True, kw_only=True):
+class Registration(Struct, frozen=True, kw_only=True, gc=False):
     """One instance for one resource, in one role."""
 
     registration_id: int

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type"):
     """What all events share."""
 
     revision: int
@@ -20,7 +20,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="ty
     """Unix milliseconds at which the broker decided it."""
 
 
-class PreviousHolder(Struct, frozen=True, kw_only=True):
+class PreviousHolder(Struct, frozen=True, kw_only=True, gc=False):
     """Whose tenure ended last before this one began."""
 
     service_name: str

@@ -87,7 +87,7 @@ class Switchover(Struct, frozen=True, kw_only=True):
     """Who asked for it, and over ipc the user the kernel names."""
 
 
-class Move(Struct, frozen=True, kw_only=True):
+class Move(Struct, frozen=True, kw_only=True, gc=False):
     """How a role went from one tenure to the next; times are unix milliseconds by the broker's clock, 0: not known."""
 
     old_epoch: int

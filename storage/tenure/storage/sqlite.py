@@ -84,8 +84,7 @@ class SqliteStore:
         """
         if self._closing is not None:
             raise StoreRefusedError("the store is closed")
-        row, pages = encode(batch)
-        committed = self._writer.submit(partial(self._database.commit, row, pages))
+        committed = self._writer.submit(partial(self._write, batch))
         self._writer.post(self._database.between)  # in the queue before any other commit, and after this one's answer
         await to_its_end(committed)
 
@@ -120,6 +119,11 @@ class SqliteStore:
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._close())
         await to_its_end(self._closing)
+
+    def _write(self, batch: Batch) -> None:
+        """Encode and commit, on the writer's thread: encoding may take longer than heartbeats can wait."""
+        row, pages = encode(batch)
+        self._database.commit(row, pages)
 
     async def _close(self) -> None:
         try:
