@@ -77,9 +77,7 @@ class Batches:
         return self.under_way is not None or self.has_next
 
     def add(self, decision: Decision) -> None:
-        """File what a decision changes, if anything, for the last commit or for one after it."""
-        if not decision.events:
-            return
+        """File what a decision changes for the last commit or for one after it."""
         pending = self._gathering[-1]
         if pending.decisions >= (1 if self._is_wary else self._decisions_max):
             pending = Pending()

@@ -8,6 +8,7 @@ duplicate cannot act.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ from msgspec import Struct
 from tenure.broker.peers import Peer
 from tenure.contract.messages import Hello
 from tenure.contract.vocabulary import Channel
+from tenure.domain.registry import Origin
 
 
 class Route(Struct, frozen=True, gc=False):
@@ -27,18 +29,24 @@ class Route(Struct, frozen=True, gc=False):
 class Connection:
     """One connection that has said hello."""
 
-    __slots__ = ("channel", "in_flight", "is_superseded", "number", "peer", "route", "session")
+    __slots__ = ("channel", "in_flight", "is_superseded", "number", "origin", "peer", "route", "session")
 
     def __init__(self, route: Route, session: int, channel: Channel, number: int, peer: Peer) -> None:
         self.route = route
+        self.peer = peer
+        self.speak_for(session, channel, number)
+        self.in_flight = 0
+        """Requests taken from it and not answered yet."""
+        self.is_superseded = False
+
+    def speak_for(self, session: int, channel: Channel, number: int) -> None:
+        """It has said hello, for this session."""
         self.session = session
         """The session's public number; 0 for a connection that only reads."""
         self.channel = channel
         self.number = number
-        self.peer = peer
-        self.in_flight = 0
-        """Requests taken from it and not answered yet."""
-        self.is_superseded = False
+        self.origin = Origin(session=session, identity=self.peer.identity)
+        """The same as the registry is told it with each request."""
 
 
 class Connections:
@@ -46,17 +54,22 @@ class Connections:
 
     def __init__(self, readers_max: int) -> None:
         self._readers_max = readers_max
-        self._by_route: dict[Route, Connection] = {}
+        self._by_socket: defaultdict[int, dict[bytes, Connection]] = defaultdict(dict)
+        """By the socket's number and the routing id there: each message asks twice, and a route is slow to hash."""
         self._current: dict[tuple[int, Channel], Connection] = {}
         self._readers: dict[Route, None] = {}
         """Connections that only read and superseded ones, the oldest first: what may be forgotten."""
 
     def __len__(self) -> int:
-        return len(self._by_route)
+        return sum(map(len, self._by_socket.values()))
 
     def get(self, route: Route) -> Connection | None:
         """The connection at a route, if it has said hello and is not forgotten."""
-        return self._by_route.get(route)
+        return self._by_socket[route.socket].get(route.routing_id)
+
+    def at(self, socket: int, routing_id: bytes) -> Connection | None:
+        """The same, for what is not made a route yet."""
+        return self._by_socket[socket].get(routing_id)
 
     def current(self, session: int, channel: Channel) -> Connection | None:
         """The newest connection of a session on a channel."""
@@ -73,13 +86,13 @@ class Connections:
 
     def admit(self, route: Route, session: int, hello: Hello, peer: Peer) -> Connection:
         """Let a connection speak for a session (0: for none). Older ones on its channel are not heard any more."""
-        connection = self._by_route.get(route)
+        connection = self.get(route)
         self.forget(route)
         if connection is None:
             connection = Connection(route, session, hello.channel, hello.connection, peer)
         else:  # it says hello again; what it has in flight stays its own
-            connection.session, connection.channel, connection.number = session, hello.channel, hello.connection
-        self._by_route[route] = connection
+            connection.speak_for(session, hello.channel, hello.connection)
+        self._by_socket[route.socket][route.routing_id] = connection
         if not session:
             self._readers[route] = None
         else:
@@ -94,7 +107,7 @@ class Connections:
 
     def forget(self, route: Route) -> None:
         """Drop what is known of a route. Does nothing if nothing is."""
-        connection = self._by_route.pop(route, None)
+        connection = self._by_socket[route.socket].pop(route.routing_id, None)
         if connection is None:
             return
         self._readers.pop(route, None)
@@ -110,12 +123,13 @@ class Connections:
 
     def forget_others(self, sessions: Container[int]) -> None:
         """Have every connection say hello again that speaks for a session which is not among these."""
-        for connection in list(self._by_route.values()):
+        known = [connection for by_id in self._by_socket.values() for connection in by_id.values()]
+        for connection in known:
             if connection.session and connection.session not in sessions:
                 self.forget(connection.route)
 
     def forget_all(self) -> None:
         """Have every connection say hello again."""
-        self._by_route.clear()
+        self._by_socket.clear()
         self._current.clear()
         self._readers.clear()

@@ -144,16 +144,16 @@ class BrokerCore:
                 return request
             if connection is None:
                 raise HelloRequiredError("say hello first: this broker does not know you")
-            if isinstance(request, ReadEvents):
+            if isinstance(request, Heartbeat):
+                if connection.channel is not Channel.CONTROL:
+                    raise InvalidRequestError("heartbeats belong on the control channel")
+            elif isinstance(request, ReadEvents):
                 self._read_events(connection, request_id, request)
                 return request
-            if isinstance(request, Heartbeat) and connection.channel is not Channel.CONTROL:
-                raise InvalidRequestError("heartbeats belong on the control channel")
         except RequestRefusedError as refusal:
             self._refuse_unknown(route, request_id, refusal)
             return None
-        origin = Origin(session=connection.session, identity=connection.peer.identity)
-        self._record(self.registry.apply(request, origin, now), connection, request_id, request)
+        self._record(self.registry.apply(request, connection.origin, now), connection, request_id, request)
         return request
 
     def tick(self, now: Instant) -> None:
@@ -335,27 +335,26 @@ class BrokerCore:
             control = self.connections.current(session, Channel.CONTROL)
             if control is not None:
                 self.outgoing.append(Outgoing(control.route, b"", codec.encode(step_down)))
-        self._batches.add(decision)
+        if decision.events:
+            self._batches.add(decision)
         reply = decision.reply
         if connection is None or reply is None:
             return
-        self._note_for_the_log(connection, request, reply)
         body = codec.encode(reply)
-        if decision.is_immediate:
-            self.outgoing.append(Outgoing(connection.route, request_id, body))
-            return
-        if self._batches.answer_later(connection, request_id, body):
-            connection.in_flight += 1
-        else:
-            self.outgoing.append(Outgoing(connection.route, request_id, body))
+        if not decision.is_immediate:
+            self._note_for_the_log(connection, request, reply)
+            if self._batches.answer_later(connection, request_id, body):
+                connection.in_flight += 1
+                return
+        self.outgoing.append(Outgoing(connection.route, request_id, body))
 
     def _note_for_the_log(self, connection: Connection, request: ClientMessage | None, reply: BrokerMessage) -> None:
-        if isinstance(request, (Switchover, CancelSwitchover, ExpireSession)):
-            refusal = reply.error if isinstance(reply, ErrorReply) else None
-            self.interventions.append(Intervention(request, connection.peer.identity, refusal))
-        elif isinstance(request, Register):
+        if isinstance(request, Register):
             if isinstance(reply, ErrorReply):
                 self._note_conflict(request, reply.error)
+        elif isinstance(request, (Switchover, CancelSwitchover, ExpireSession)):
+            refusal = reply.error if isinstance(reply, ErrorReply) else None
+            self.interventions.append(Intervention(request, connection.peer.identity, refusal))
         elif isinstance(request, RegisterMany) and isinstance(reply, RegisteredMany):
             for item, result in zip(request.items, reply.results, strict=True):
                 if result.error is not None:

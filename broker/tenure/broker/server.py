@@ -234,7 +234,7 @@ class Broker:
             except Exception:
                 self._stop_deciding()
                 return False
-            if isinstance(request, Hello):
+            if type(request) is Hello:
                 self._watch_process(request, core.connections.get(received.route))
         return True
 
@@ -262,10 +262,14 @@ class Broker:
             self._reads.wake()
 
     def _send(self, messages: Iterable[Outgoing]) -> None:
+        used: set[int] = set()
         for message in messages:
-            if not self._routers[message.route.socket].send(message):
-                self._core.connections.forget(message.route)
-        for router in self._routers:
+            route = message.route
+            used.add(route.socket)
+            if not self._routers[route.socket].send(message):
+                self._core.connections.forget(route)
+        for socket in used:
+            router = self._routers[socket]
             if router.is_readable:  # sending consumes the descriptor's edge
                 self._loop.call_soon(self._drain, router)
 

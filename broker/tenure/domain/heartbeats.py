@@ -2,7 +2,8 @@
 
 A heartbeat renews the lease, tells what its session has left and entered, and may fill a vacancy. Its answer leaves at
 once, so it is computed from what is committed and decided alike: grants count from their commit, revocations from their
-decision. An epoch is the revision of its grant, so one comparison with the committed revision tells.
+decision. An epoch is the revision of its grant, so one comparison with the committed revision tells. Most heartbeats
+only renew, and these take a shorter way to the same answer.
 """
 
 from __future__ import annotations
@@ -16,14 +17,34 @@ from tenure.domain.state import Presence
 from tenure.domain.succession import may_succeed
 
 
+def renew_at_rest(presence: Presence, heartbeat: Heartbeat, now_ms: float, committed: int) -> HeartbeatAck | None:
+    """Take in a heartbeat that has nothing to tell, from a session that nothing is to be told; None for any other.
+
+    None means that nothing has changed either, and that `renew` says what is to be done.
+    """
+    record = presence.record
+    if (
+        heartbeat.given_up
+        or heartbeat.entered
+        or heartbeat.status is not record.status
+        or presence.changed_revision > heartbeat.applied_revision
+        or presence.changed_revision > committed
+        or presence.asked
+        or presence.has_lapsed
+        or presence.status(now_ms) is not record.status
+    ):
+        return None
+    _heard(presence, heartbeat, now_ms)
+    return HeartbeatAck(
+        session=record.number, sequence=heartbeat.sequence, revision=committed, confirmed=tuple(presence.tenures)
+    )
+
+
 def renew(draft: Draft, presence: Presence, heartbeat: Heartbeat, committed: int) -> HeartbeatAck:
     """Take in a session's heartbeat; `committed` is the newest revision that the store has made durable."""
     state, now_ms = draft.state, draft.now.now_ms
     might_be_promoted = presence.status(now_ms).may_be_promoted
-    presence.heard_from(now_ms)
-    presence.heard = True
-    presence.loop_lag_ms = heartbeat.loop_lag_ms
-    presence.margin_ms = heartbeat.margin_ms
+    _heard(presence, heartbeat, now_ms)
     if heartbeat.status is not presence.record.status:
         draft.change_status(presence, heartbeat.status)
     for given_up in heartbeat.given_up:
@@ -39,6 +60,13 @@ def renew(draft: Draft, presence: Presence, heartbeat: Heartbeat, committed: int
     if heartbeat.status.may_be_promoted and not might_be_promoted:
         _fill_with(draft, presence, heartbeat.status)
     return _acknowledge(draft, presence, heartbeat, committed)
+
+
+def _heard(presence: Presence, heartbeat: Heartbeat, now_ms: float) -> None:
+    presence.heard_from(now_ms)
+    presence.heard = True
+    presence.loop_lag_ms = heartbeat.loop_lag_ms
+    presence.margin_ms = heartbeat.margin_ms
 
 
 def _fill_with(draft: Draft, presence: Presence, status: ServiceStatus) -> None:

@@ -131,6 +131,10 @@ class Registry:
 
     def apply(self, request: ClientMessage, origin: Origin, now: Instant) -> Decision:
         """Decide on a client's request. A refusal is a decision too, and changes nothing."""
+        if isinstance(request, Heartbeat):
+            ack = self._renew_at_rest(request, origin, now)
+            if ack is not None:
+                return Decision(reply=ack)
         draft = self._draft(now)
         try:
             reply = self._decide(draft, request, origin)
@@ -201,6 +205,8 @@ class Registry:
         )
 
     def _conclude(self, draft: Draft, reply: BrokerMessage | None) -> Decision:
+        if not draft.events:  # a refusal, a read, or a switchover that nobody knows of but this memory
+            return Decision(reply=reply, step_downs=tuple(draft.step_downs))
         draft.close_bereft()
         self.revision = draft.revision
         return Decision(
@@ -352,6 +358,18 @@ class Registry:
             lease_ms=lease_ms,
             heartbeat_interval_ms=heartbeat_interval_ms(lease_ms),
         )
+
+    def _renew_at_rest(self, heartbeat: Heartbeat, origin: Origin, now: Instant) -> HeartbeatAck | None:
+        """Answer a heartbeat that changes nothing but the lease; None if it may be refused or do more."""
+        presence = self.state.sessions.get(origin.session)
+        committed = self.committed_revision
+        if presence is None or self.rolled_back_revision or heartbeat.last_revision > committed:
+            return None
+        try:
+            check_heartbeat(heartbeat)
+        except RequestRefusedError:
+            return None
+        return heartbeats.renew_at_rest(presence, heartbeat, now.now_ms, committed)
 
     def _renew(self, draft: Draft, presence: Presence, heartbeat: Heartbeat) -> HeartbeatAck:
         had_lapsed = presence.has_lapsed

@@ -28,7 +28,7 @@ class ServiceStatus(StrEnum):
     @property
     def may_be_promoted(self) -> bool:
         """Whether a standby in this status may fill a vacancy."""
-        return self in {ServiceStatus.HEALTHY, ServiceStatus.DEGRADED}
+        return self is ServiceStatus.HEALTHY or self is ServiceStatus.DEGRADED
 
 
 class OnConflict(StrEnum):
