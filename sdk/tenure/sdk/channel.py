@@ -98,17 +98,21 @@ class RequestChannel:
         self._deliver()
 
     def _send(self) -> None:
+        if self._send_due():  # which consumes the descriptor's edge
+            self._look_soon()
+
+    def _send_due(self) -> bool:
+        """Send what is due; whether anything was sent."""
         socket = self._socket
         if socket is None:
-            return
+            return False
         has_sent = False
         for request_id, body in self._core.sendable(_now_ms()):
             if try_send(socket, request_id, body):
                 has_sent = True
             else:  # offered again with the next tick: there is no connection, or no room
                 self._core.unsent(request_id)
-        if has_sent:  # which consumes the descriptor's edge
-            self._look_soon()
+        return has_sent
 
     def _look_soon(self) -> None:
         """Send and receive once for all that is asked for in one turn of the loop: each send alone wakes a thread."""
@@ -118,10 +122,9 @@ class RequestChannel:
 
     def _look(self) -> None:
         self._looks_soon = False
+        self._send_due()
         if self._socket is not None and is_readable(self._socket):
             self._exchange()
-        else:
-            self._send()
 
     def _deliver(self) -> None:
         outcomes, self._core.outcomes = self._core.outcomes, []
