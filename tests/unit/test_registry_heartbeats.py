@@ -128,6 +128,44 @@ def test_a_statement_waits_for_its_commit_and_then_comes() -> None:
     ]
 
 
+def test_news_come_in_the_order_in_which_roles_were_taken() -> None:
+    """What is newer is told from the oldest on, whichever registration came first, and the same after a restart."""
+    scene = Scene()
+    holder, waiting = scene.client("holder"), scene.client("waiting")
+    held = holder.claim("first")
+    promoted = waiting.stand_by("first")
+    active = waiting.claim("second")
+    holder.resign(held)
+
+    def told_since(revision: int) -> tuple[RoleStatement, ...]:
+        waiting.applied_revision = revision
+        return waiting.beat().statements
+
+    told = told_since(0)
+    assert [statement.registration_id for statement in told] == [active.registration_id, promoted.registration_id]
+    assert told_since(active.revision) == told[1:]
+
+    scene.restart()
+    assert told_since(0) == told
+    assert told_since(active.revision) == told[1:]
+
+
+def test_a_heartbeat_at_rest_still_renews() -> None:
+    """★ One that has nothing to tell keeps the session alive, and confirms what is held and committed alone."""
+    scene = Scene()
+    a = scene.client("a")
+    held = a.claim("r")
+    a.beat()
+
+    for _ in range(3):
+        scene.pass_ms(900)
+        assert a.beat().confirmed == (held.epoch,)
+    assert not scene.last.events
+    scene.is_committing = False
+    a.claim("s")
+    assert a.beat().confirmed == (held.epoch,)
+
+
 def test_a_given_up_tenure_ends() -> None:
     """★ A tenure that a heartbeat gives up ends like a resignation; the instance may win again, under a new epoch."""
     scene = Scene()

@@ -75,7 +75,7 @@ def _fill_with(draft: Draft, presence: Presence, status: ServiceStatus) -> None:
     Whoever else was fit has filled his already, so that only resources which one of its own standbys may succeed to
     are looked at more closely: a session with many standbys costs no more than their number.
     """
-    for number in presence.registrations:
+    for number in list(presence.registrations):  # whoever is promoted goes to the end of them
         registration = draft.state.registrations[number]
         resource = draft.state.resources[registration.resource_id]
         if resource.active is None and may_succeed(registration, resource, status):
@@ -86,23 +86,31 @@ def _acknowledge(draft: Draft, presence: Presence, heartbeat: Heartbeat, committ
     ended: tuple[int, ...] = ()
     if heartbeat.given_up and presence.changed_revision <= committed:
         ended = tuple(given_up.epoch for given_up in heartbeat.given_up)
-    statements: tuple[RoleStatement, ...] = ()
-    if presence.changed_revision > heartbeat.applied_revision:
-        registrations = (draft.state.registrations[number] for number in presence.registrations)
-        statements = tuple(
-            statement_of(registration)
-            for registration in registrations
-            if heartbeat.applied_revision < registration.role_revision <= committed
-        )
     return HeartbeatAck(
         session=presence.record.number,
         sequence=heartbeat.sequence,
         revision=committed,
         confirmed=_confirmed(draft, presence, committed),
         given_up=ended,
-        statements=statements,
+        statements=_news(draft, presence, heartbeat.applied_revision, committed),
         asked=switchovers.asks_of(presence, draft.now.now_ms),
     )
+
+
+def _news(draft: Draft, presence: Presence, applied: int, committed: int) -> tuple[RoleStatement, ...]:
+    """What is committed of the session's roles since `applied`, the oldest first.
+
+    Looked at from the newest on and no further: a session may have thousands, and send many heartbeats while it makes
+    them.
+    """
+    news: list[RoleStatement] = []
+    for number in reversed(presence.registrations):
+        registration = draft.state.registrations[number]
+        if registration.role_revision <= applied:
+            break
+        if registration.role_revision <= committed:
+            news.append(statement_of(registration))
+    return tuple(reversed(news))
 
 
 def _confirmed(draft: Draft, presence: Presence, committed: int) -> tuple[int, ...]:
@@ -112,7 +120,7 @@ def _confirmed(draft: Draft, presence: Presence, committed: int) -> tuple[int, .
     that heartbeat too.
     """
     if not presence.asked:
-        return tuple(epoch for epoch in presence.tenures if epoch <= committed)
+        return tuple([epoch for epoch in presence.tenures if epoch <= committed])
     confirmed: list[int] = []
     for epoch in presence.tenures:
         switchover = presence.asked.get(epoch)

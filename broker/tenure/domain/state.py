@@ -56,7 +56,7 @@ class Presence:
     def __init__(self, record: Session) -> None:
         self.record = record
         self.registrations: dict[int, None] = {}
-        """Registration ids in the order they came."""
+        """Registration ids in the order in which they took their roles."""
         self.tenures: dict[int, int] = {}
         """Epoch → registration id of every tenure it is in."""
         self.asked: dict[int, Switchover] = {}
@@ -239,6 +239,9 @@ class State:
             self.absorb(PutTenure(tenure))
         for registration in sorted(stored.registrations, key=lambda registration: registration.registration_id):
             self.absorb(PutRegistration(registration))
+        for presence in self.sessions.values():
+            by_role = sorted(presence.registrations, key=lambda number: self.registrations[number].role_revision)
+            presence.registrations = dict.fromkeys(by_role)
 
     def ends_ms(self, presence: Presence) -> float:
         """When a session ends if it stays silent: with its lease, or with the last tenure that it holds for longer."""
@@ -305,6 +308,9 @@ class State:
         self.registrations[number] = registration
         presence = self.sessions[registration.session]
         presence.changed_revision = max(presence.changed_revision, registration.revision)
+        if before is not None and before.role_revision != registration.role_revision:
+            del presence.registrations[number]
+            presence.registrations[number] = None  # at the end: no other one took its role later
         if is_active:
             resource.active = number
             presence.tenures[registration.epoch] = number
