@@ -20,7 +20,7 @@ _STREAM_QUEUED_MAX = 100  # messages of up to 1,000 events each; a listener that
 _KEEPALIVE_S = 5  # the kernel looks whether a silent peer is there, so that a request does not find out that it is not
 _KEEPALIVE_PROBES = 5
 _UNACKNOWLEDGED_MS = 10_000
-_ASKED_FIRST = 2  # asking whether an answer waits costs a fifth of the exception that none does
+_ASKED_FIRST = 2  # asking whether an answer waits costs a third of the exception that none does
 
 # As plain integers: arithmetic with pyzmq's enumerations costs more than sending a frame.
 _NOBLOCK = int(zmq.NOBLOCK)
