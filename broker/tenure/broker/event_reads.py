@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from structlog.typing import FilteringBoundLogger
 
@@ -19,7 +19,7 @@ class EventReads:
         self,
         core: BrokerCore,
         store: Store,
-        send: Callable[[Iterable[Outgoing]], None],
+        send: Callable[[Collection[Outgoing]], None],
         log: FilteringBoundLogger,
     ) -> None:
         self._core = core

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable
+from collections.abc import Collection, Coroutine, Iterable
 from time import monotonic
 from typing import Final
 
@@ -261,17 +261,13 @@ class Broker:
         if core.event_reads:
             self._reads.wake()
 
-    def _send(self, messages: Iterable[Outgoing]) -> None:
-        used: set[int] = set()
+    def _send(self, messages: Collection[Outgoing]) -> None:
         for message in messages:
-            route = message.route
-            used.add(route.socket)
-            if not self._routers[route.socket].send(message):
-                self._core.connections.forget(route)
-        for socket in used:
-            router = self._routers[socket]
-            if router.is_readable:  # sending consumes the descriptor's edge
-                self._loop.call_soon(self._drain, router)
+            if not self._routers[message.route.socket].send(message):
+                self._core.connections.forget(message.route)
+        for socket in {message.route.socket for message in messages}:
+            if self._routers[socket].is_readable:  # sending consumes the descriptor's edge
+                self._loop.call_soon(self._drain, self._routers[socket])
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
