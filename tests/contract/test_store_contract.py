@@ -58,13 +58,13 @@ async def test_every_kind_of_record_comes_back_as_it_was(stores: Stores) -> None
         role_revision=8,
         metadata={"host": "a", "größe": "«\u2028\\u0000\"'\n\t\x01\x00»", "": ""},
     )
-    tenures = (tenure(9, "account-42", ended=10), tenure(10, "account-42"), tenure(8, "account-43", ended=11))
+    tenures = (tenure(7, "account-42", ended=8), tenure(9, "account-42", ended=10), tenure(6, "account-43", ended=11))
     changes = [*map(put, sessions), put(waiting), put(held), *map(put, tenures)]
     state = await committed(store, batch(1, *changes, events=11))
     assert state.revision == 11
     assert state.sessions == sessions
     assert state.registrations == (held, waiting)
-    assert state.tenures == (tenures[2], tenures[1])
+    assert state.tenures == (tenures[1], tenures[2])
     again = await stores.open()
     assert await again.load() == state
 
@@ -83,20 +83,24 @@ async def test_later_batches_replace_and_take_away(stores: Stores) -> None:
 
 
 async def test_tenures_come_in_the_order_in_which_they_ended(stores: Stores) -> None:
-    """The newest tenure of each resource comes back, the one that ended first in front, those that last behind."""
+    """The newest tenure of each resource that has ended comes back, the one that ended first in front."""
     store = await stores.open()
-    early = batch(1, *(put(tenure(epoch, resource)) for epoch, resource in ((1, "a"), (2, "b"), (3, "c"))), events=3)
-    ends = batch(4, put(tenure(3, "c", ended=4)), put(tenure(1, "a", ended=5)), events=2)
-    again = batch(6, put(tenure(6, "a")), put(tenure(7, "d")), put(tenure(7, "d", ended=8)), events=3)
-    state = await committed(store, early, ends, again)
-    assert state.tenures == (tenure(3, "c", ended=4), tenure(7, "d", ended=8), tenure(2, "b"), tenure(6, "a"))
+    early = batch(1, put(tenure(3, "c", ended=4)), put(tenure(1, "a", ended=5)), put(tenure(2, "b", ended=6)), events=6)
+    again = batch(7, put(tenure(7, "d", ended=8)), put(tenure(9, "a", ended=10)), events=4)
+    state = await committed(store, early, again)
+    assert state.tenures == (
+        tenure(3, "c", ended=4),
+        tenure(2, "b", ended=6),
+        tenure(7, "d", ended=8),
+        tenure(9, "a", ended=10),
+    )
 
 
 async def test_the_last_state_in_a_batch_is_the_one_that_stays(stores: Stores) -> None:
     """What changes several times in one batch ends as the last change says, whatever came before."""
     store = await stores.open()
     one = active(2, "r")
-    await store.commit(batch(1, put(session(1)), put(one), put(tenure(2, "r")), events=2))
+    await store.commit(batch(1, put(session(1)), put(one), events=2))
     changes: list[Change] = [
         put(structs.replace(session(1), status=ServiceStatus.DRAINING)),
         put(session(1)),
@@ -118,34 +122,32 @@ async def test_the_last_state_in_a_batch_is_the_one_that_stays(stores: Stores) -
 async def test_the_role_moves_in_one_batch(stores: Stores, is_reversed: bool) -> None:
     """A demotion and a promotion for one resource in one batch are legal in either order of the changes."""
     store = await stores.open()
-    await store.commit(batch(1, put(active(1, "r")), put(standby(2, "r")), put(tenure(1, "r")), events=2))
+    await store.commit(batch(1, put(active(1, "r")), put(standby(2, "r")), events=2))
     swap = [put(standby(1, "r", revision=3)), put(tenure(1, "r", ended=3)), put(active(2, "r", epoch=4))]
-    swap.append(put(tenure(4, "r")))
     if is_reversed:
         swap.reverse()
     state = await committed(store, batch(3, *swap, events=2))
     assert state.registrations == (standby(1, "r", revision=3), active(2, "r", epoch=4))
-    assert state.tenures == (tenure(4, "r"),)
+    assert state.tenures == (tenure(1, "r", ended=3),)
 
 
 async def test_the_role_goes_round_within_one_batch(stores: Stores) -> None:
     """A role may go from one to the next and back to the first in one batch."""
     store = await stores.open()
     await store.commit(batch(1, put(active(1, "r")), put(standby(2, "r")), put(standby(3, "r")), events=3))
-    await store.commit(batch(4, put(tenure(1, "r")), events=1))
     changes: list[Change] = []
     holder, epoch = 1, 1
-    for successor, revision in ((2, 5), (3, 7), (1, 9)):
+    for successor, revision in ((2, 4), (3, 6), (1, 8)):
         changes += [put(standby(holder, "r", revision=revision)), put(tenure(epoch, "r", ended=revision))]
         holder, epoch = successor, revision + 1
-        changes += [put(active(holder, "r", epoch=epoch)), put(tenure(epoch, "r"))]
-    state = await committed(store, batch(5, *changes, events=6))
+        changes.append(put(active(holder, "r", epoch=epoch)))
+    state = await committed(store, batch(4, *changes, events=6))
     assert state.registrations == (
-        active(1, "r", epoch=10),
-        standby(2, "r", revision=7),
-        standby(3, "r", revision=9),
+        active(1, "r", epoch=9),
+        standby(2, "r", revision=6),
+        standby(3, "r", revision=8),
     )
-    assert state.tenures == (tenure(10, "r"),)
+    assert state.tenures == (tenure(7, "r", ended=8),)
 
 
 async def test_the_role_passes_from_one_who_leaves(stores: Stores) -> None:
@@ -169,18 +171,19 @@ async def test_a_forgotten_resource_has_no_tenure(stores: Stores) -> None:
 async def test_a_tenure_ends_and_its_resource_is_forgotten_in_one_batch(stores: Stores) -> None:
     """A resource may be forgotten in the batch that ends its tenure, and have a new one in the same batch."""
     store = await stores.open()
-    await store.commit(batch(1, put(active(1, "r")), put(tenure(1, "r")), put(tenure(2, "s")), events=2))
+    await store.commit(batch(1, put(active(1, "r")), put(active(2, "s")), events=2))
     changes = [
         drop(active(1, "r")),
         put(tenure(1, "r", ended=3)),
         forget("r"),
+        drop(active(2, "s")),
         put(tenure(2, "s", ended=4)),
         forget("s"),
     ]
-    changes += [put(active(5, "s")), put(tenure(5, "s"))]
-    state = await committed(store, batch(3, *changes, events=3))
-    assert state.tenures == (tenure(5, "s"),)
-    assert state.registrations == (active(5, "s"),)
+    changes += [put(active(5, "s")), drop(active(5, "s")), put(tenure(5, "s", ended=6))]
+    state = await committed(store, batch(3, *changes, events=4))
+    assert state.tenures == (tenure(5, "s", ended=6),)
+    assert not state.registrations
 
 
 def _two_in_one_batch() -> Batch:
@@ -214,7 +217,7 @@ def _half_ended() -> Batch:
 async def test_a_batch_that_breaks_a_rule_changes_nothing(stores: Stores, broken: Callable[[], Batch]) -> None:
     """A second active, or a record that contradicts itself, fails the whole batch, and the store goes on."""
     store = await stores.open()
-    first = batch(1, put(active(1, "r")), put(standby(2, "r")), put(tenure(1, "r")), events=3)
+    first = batch(1, put(active(1, "r")), put(standby(2, "r")), events=3)
     before = await committed(store, first)
     with pytest.raises(StoreInvariantError):
         await store.commit(structs.replace(broken(), changes=(put(session(9)), *broken().changes)))
@@ -329,7 +332,7 @@ async def test_more_records_than_fit_into_one_slice(stores: Stores) -> None:
     store = await stores.open()
     sessions = tuple(session(number) for number in range(1, 2_502))
     registrations: tuple[Registration, ...] = tuple(active(number, f"r-{number}") for number in range(1, 1_001))
-    tenures = tuple(tenure(number, f"r-{number}") for number in range(1, 2_001))
+    tenures = tuple(tenure(number, f"r-{number}", ended=number + 1) for number in range(1, 2_001))
     changes = [*map(put, sessions), *map(put, registrations), *map(put, tenures)]
     state = await committed(store, batch(1, *changes, events=2_501))
     assert (state.sessions, state.registrations, state.tenures) == (sessions, registrations, tenures)

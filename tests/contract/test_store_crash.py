@@ -55,7 +55,9 @@ def check_whole(state: StoredState) -> None:
     assert first == last + 1
     assert state.sessions == tuple(session(number) for number in firsts)
     assert state.registrations == tuple(active(number, f"resource-{number}") for number in range(1, last + 1))
-    assert state.tenures == tuple(tenure(number, f"resource-{number}") for number in range(1, last + 1))
+    assert state.tenures == tuple(
+        tenure(number - 1, f"resource-{number}", ended=number) for number in range(1, last + 1)
+    )
 
 
 async def check_contiguous(store: Store, revision: int) -> None:

@@ -121,7 +121,6 @@ class Play:
     def _begin(self, one: Registration, epoch: int | None = None) -> None:
         promoted = active(one.registration_id, one.resource_id, epoch=epoch)
         self._registration(structs.replace(promoted, metadata=one.metadata))
-        self._tenure(tenure(promoted.epoch, one.resource_id))
 
     def _end(self, holder: Registration | None) -> None:
         if holder is not None:

@@ -94,7 +94,7 @@ class Ledger:
 
     def stored(self) -> StoredState:
         """What a store hands back at a start."""
-        by_end = sorted(self.tenures.values(), key=lambda tenure: (tenure.end_revision is None, tenure.end_revision))
+        by_end = sorted(self.tenures.values(), key=lambda tenure: tenure.end_revision or 0)
         return StoredState(
             history_id=HISTORY,
             revision=self.revision,
@@ -102,6 +102,21 @@ class Ledger:
             registrations=tuple(self.registrations.values()),
             tenures=tuple(by_end),
         )
+
+    def all_tenures(self) -> list[Tenure]:
+        """What a verification reads: those that have ended and those that last, by epoch."""
+        lasting = [
+            Tenure(
+                epoch=one.epoch,
+                resource_id=one.resource_id,
+                service_name=one.service_name,
+                instance_id=one.instance_id,
+                began_ms=one.since_ms,
+            )
+            for one in self.registrations.values()
+            if one.role is ServiceRole.ACTIVE
+        ]
+        return sorted((*self.tenures.values(), *lasting), key=lambda tenure: tenure.epoch)
 
 
 class Scene:

@@ -60,7 +60,7 @@ async def commit(directory: Path) -> None:
         changes = [put(session(first))]
         for number in range(first, last + 1):
             resource_id = f"resource-{number}"
-            changes += [put(active(number, resource_id)), put(tenure(number, resource_id))]
+            changes += [put(tenure(number - 1, resource_id, ended=number)), put(active(number, resource_id))]
         await store.commit(batch(first, *changes, events=last + 1 - first))
         revision = last
         say(revision)

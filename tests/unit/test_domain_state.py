@@ -41,7 +41,16 @@ ACTIVE = Registration(
     revision=2,
     since_ms=0,
 )
-TENURE = Tenure(epoch=2, resource_id="r", service_name="svc", instance_id="a", began_ms=0)
+TENURE = Tenure(
+    epoch=2,
+    resource_id="r",
+    service_name="svc",
+    instance_id="a",
+    began_ms=0,
+    ended_ms=1,
+    end_revision=3,
+    end_reason=ChangeReason.RESIGNED,
+)
 
 
 def state_with_an_active() -> State:
@@ -49,7 +58,6 @@ def state_with_an_active() -> State:
     state = State()
     state.absorb(PutSession(SESSION))
     state.absorb(PutRegistration(ACTIVE))
-    state.absorb(PutTenure(TENURE))
     return state
 
 
@@ -72,9 +80,12 @@ def test_an_instance_is_registered_once() -> None:
 
 
 def test_an_epoch_never_falls() -> None:
-    """★ A tenure with a lower epoch than the resource has had is not absorbed."""
+    """★ A tenure with a lower epoch than the resource has had is not absorbed, neither its begin nor its end."""
+    state = state_with_an_active()
     with pytest.raises(InvariantError, match="epoch 1 after 2"):
-        state_with_an_active().absorb(PutTenure(structs.replace(TENURE, epoch=1)))
+        state.absorb(PutTenure(structs.replace(TENURE, epoch=1)))
+    with pytest.raises(InvariantError, match="epoch 1 after 2"):
+        state.absorb(PutRegistration(structs.replace(ACTIVE, epoch=1)))
 
 
 def test_a_session_does_not_end_before_its_registrations() -> None:
@@ -86,31 +97,6 @@ def test_a_session_does_not_end_before_its_registrations() -> None:
 def draft_on(state: State) -> Draft:
     """A draft on a state whose newest revision is 2."""
     return Draft(state, 2, Instant(0.0, 0), abandoned_max=10, may_promote=True)
-
-
-def test_a_tenure_does_not_begin_while_another_goes_on() -> None:
-    """★ A store that kept a tenure open without its holder is not granted over."""
-    state = State()
-    state.absorb(PutSession(SESSION))
-    state.absorb(PutTenure(TENURE))
-    standby = structs.replace(ACTIVE, role=ServiceRole.STANDBY, epoch=0)
-    state.absorb(PutRegistration(standby))
-
-    with pytest.raises(InvariantError, match="goes on"):
-        draft_on(state).promote(standby, ChangeReason.CLAIMED)
-
-
-@pytest.mark.parametrize("tenure", [None, structs.replace(TENURE, epoch=3)])
-def test_a_tenure_does_not_end_as_another(tenure: Tenure | None) -> None:
-    """An active whose tenure is missing or is another one is not demoted as if nothing were wrong."""
-    state = State()
-    state.absorb(PutSession(SESSION))
-    state.absorb(PutRegistration(ACTIVE))
-    if tenure is not None:
-        state.absorb(PutTenure(tenure))
-
-    with pytest.raises(InvariantError, match="without its tenure"):
-        draft_on(state).demote(ACTIVE, ChangeReason.RESIGNED, declined=True)
 
 
 def test_nothing_is_filled_where_nothing_is() -> None:

@@ -139,7 +139,7 @@ def records(state: State) -> dict[str, Any]:
         "keys": dict(state.keys),
         "secrets": dict(state.session_numbers),
         "resources": {
-            name: (resource.active, sorted(resource.standbys), resource.tenure)
+            name: (resource.active, sorted(resource.standbys), resource.last_epoch, resource.tenure)
             for name, resource in state.resources.items()
         },
         "abandoned": sorted(state.abandoned),
@@ -381,8 +381,7 @@ class RegistryMachine(RuleBasedStateMachine):
         for item in active:
             resource = state.resources[item.resource_id]
             assert resource.active == item.registration_id
-            assert resource.tenure is not None
-            assert (resource.tenure.epoch, resource.tenure.end_revision) == (item.epoch, None)
+            assert (resource.last_epoch, resource.tenure) == (item.epoch, None)
 
     @invariant()
     def one_believer_for_each_resource(self) -> None:
@@ -448,7 +447,7 @@ class RegistryMachine(RuleBasedStateMachine):
             events=[(event.revision, encode(event)) for event in self.committed_events],
             sessions=stored.sessions,
             registrations=stored.registrations,
-            tenures=sorted(stored.tenures, key=lambda tenure: tenure.epoch),
+            tenures=self.scene.ledger.all_tenures(),
         )
         report = verify(history, beliefs)
         states = {verdict.state for verdict in report.verdicts}

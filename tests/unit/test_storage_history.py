@@ -8,13 +8,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from tenure.domain.store import StoreUnusableError
 from tenure.storage.history import read_history
 from tests.contract.records import active, batch, put, session, tenure
 from tests.contract.stores import opened
 
-CHANGES = (put(session(1)), put(active(2, "r")), put(tenure(2, "r")))
+CHANGES = (put(session(1)), put(active(2, "r")))
 
 
 def revisions(directory: Path) -> list[int]:
@@ -49,7 +50,7 @@ async def test_everything_is_there_and_of_one_moment(tmp_path: Path) -> None:
             assert [revision for revision, _ in history.events] == [1, 2]
             assert [*history.sessions] == [session(1)]
             assert [*history.registrations] == [active(2, "r")]
-            assert [*history.tenures] == [tenure(2, "r")]
+            assert [*history.tenures] == [structs.replace(tenure(2, "r"), began_ms=active(2, "r").since_ms)]
         assert revisions(tmp_path) == [1, 2, 3]
         assert history.history_id == (await store.load()).history_id
 

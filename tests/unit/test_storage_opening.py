@@ -13,10 +13,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from tenure.contract.vocabulary import ChangeReason
+from tenure.domain.records import Tenure
 from tenure.domain.store import StoreUnusableError
 from tenure.storage import opening, sql
-from tests.contract.records import active, batch, put, session, tenure
+from tenure.storage.history import read_history
+from tests.contract.records import active, batch, put, session
 from tests.contract.stores import open_and_load, opened
 
 
@@ -41,7 +45,7 @@ def numbers(connection: sqlite3.Connection) -> tuple[int, int]:
 async def make(directory: Path) -> Path:
     """A store that was closed, with something in it."""
     async with opened(directory) as store:
-        changes = [put(session(1)), put(active(2, "r")), put(tenure(2, "r"))]
+        changes = [put(session(1)), put(active(2, "r"))]
         await store.commit(batch(1, *changes, events=2))
     return directory / "tenure.db"
 
@@ -103,6 +107,33 @@ async def test_an_older_store_is_brought_up_to_date(tmp_path: Path, monkeypatch:
     with closing(sqlite3.connect(path)) as connection:
         assert numbers(connection)[1] == len(newer)
         assert "later" in schema(connection)
+
+
+async def test_tenures_that_last_are_left_to_their_registrations(tmp_path: Path) -> None:
+    """A store of version 2 had a row for each tenure that lasts: the row goes, and those that ended stay."""
+    path = tmp_path / "tenure.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        opening.migrate(old, sql.migrations()[:2])
+        old.execute("INSERT INTO meta VALUES (1, 'history', 5, 1)")
+        old.execute("INSERT INTO sessions VALUES (1, 'secret', '', 2000, 'healthy', '', 1)")
+        old.execute("INSERT INTO registrations VALUES (2, 1, 's', 'i', 'r', 'active', 4, 4, 4, 44, 0, 0, 0, '{}', 0)")
+        old.execute("INSERT INTO tenures VALUES (2, 'r', 's', 'i', 22, 33, 3, 'resigned')")
+        old.execute("INSERT INTO tenures VALUES (4, 'r', 's', 'i', 44, NULL, NULL, NULL)")
+    state = await open_and_load(tmp_path)
+    ended = Tenure(
+        epoch=2,
+        resource_id="r",
+        service_name="s",
+        instance_id="i",
+        began_ms=22,
+        ended_ms=33,
+        end_revision=3,
+        end_reason=ChangeReason.RESIGNED,
+    )
+    assert (state.revision, state.tenures) == (4, (ended,))
+    with read_history(tmp_path) as history:
+        lasting = structs.replace(ended, epoch=4, began_ms=44, ended_ms=None, end_revision=None, end_reason=None)
+        assert [*history.tenures] == [ended, lasting]
 
 
 async def test_a_newer_store_is_refused_and_left_alone(tmp_path: Path) -> None:

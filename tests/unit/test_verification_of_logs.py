@@ -185,7 +185,7 @@ async def test_what_a_log_does_not_cover_is_said(tmp_path: Path) -> None:
     scene = long_scene()
     place = await keep(scene, tmp_path, events_kept=20)
     report = report_of(
-        place, log_of(scene, "a", entered(4, 1.0, 9.0), StoppedRecord(at_ms=2.0, why="the disk is full"))
+        place, log_of(scene, "a", entered(3, 1.0, 9.0), StoppedRecord(at_ms=2.0, why="the disk is full"))
     )
     assert not report.is_broken
     assert "1 of tenures that are no longer kept" in verdict_of(report, Guarantee.G2).says

@@ -37,7 +37,7 @@ from tenure.domain.records import (
     Session,
     Tenure,
 )
-from tenure.domain.state import InvariantError, Presence, Resource, State, Switchover
+from tenure.domain.state import Presence, Resource, State, Switchover
 from tenure.domain.succession import planned_successor, successor
 
 _LOST = frozenset({ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.CONFIRMED_DEAD, ChangeReason.GIVEN_UP})
@@ -167,6 +167,7 @@ class Draft:
         """Register an instance in a role; as the active one it begins a tenure in the same event."""
         resource = self.state.resources.get(resource_id)
         previous = None if resource is None else resource.tenure
+        last_epoch = 0 if resource is None else resource.last_epoch
         revision = self._next()
         registration = Registration(
             registration_id=revision,
@@ -186,7 +187,7 @@ class Draft:
         )
         self._put(PutRegistration(registration))
         if role is ServiceRole.ACTIVE:
-            self._begin_tenure(registration, previous)
+            complete_move(self.state.resources[resource_id], registration, self.now.unix_ms)
         self.events.append(
             RegisteredEvent(
                 revision=revision,
@@ -205,7 +206,7 @@ class Draft:
                 priority=request.priority,
                 candidate=candidate,
                 hold_limit_ms=request.hold_limit_ms,
-                last_epoch=0 if role is ServiceRole.ACTIVE or previous is None else previous.epoch,
+                last_epoch=0 if role is ServiceRole.ACTIVE else last_epoch,
                 metadata=request.metadata,
             )
         )
@@ -235,7 +236,8 @@ class Draft:
 
     def promote(self, registration: Registration, reason: ChangeReason) -> Registration:
         """Begin a tenure of a standby."""
-        previous = self.state.resources[registration.resource_id].tenure
+        resource = self.state.resources[registration.resource_id]
+        previous = resource.tenure
         revision = self._next()
         promoted = structs.replace(
             registration,
@@ -247,7 +249,7 @@ class Draft:
             declined_epoch=0,
         )
         self._put(PutRegistration(promoted))
-        self._begin_tenure(promoted, previous)
+        complete_move(resource, promoted, self.now.unix_ms)
         by = self.planned[registration.resource_id].by if reason is ChangeReason.SWITCHOVER else ""
         self._role_changed(registration, promoted, reason, _holder_of(previous), by=by)
         self.statements.append((registration.session, statement_of(promoted)))
@@ -316,9 +318,9 @@ class Draft:
             return ChangeReason.FAILOVER
         return ChangeReason.SUCCESSION if planned is None else ChangeReason.SWITCHOVER
 
-    def _begin_tenure(self, registration: Registration, previous: Tenure | None) -> None:
-        if previous is not None and previous.end_revision is None:
-            raise InvariantError(f"{registration.resource_id!r}: a tenure begins while {previous.epoch} goes on")
+    def _end_tenure(self, registration: Registration, reason: ChangeReason, revision: int) -> int:
+        """End its tenure, and a switchover of it; returns for how long its holder had been silent, in milliseconds."""
+        resource = self.state.resources[registration.resource_id]
         self._put(
             PutTenure(
                 Tenure(
@@ -326,20 +328,13 @@ class Draft:
                     resource_id=registration.resource_id,
                     service_name=registration.service_name,
                     instance_id=registration.instance_id,
-                    began_ms=self.now.unix_ms,
+                    began_ms=registration.since_ms,
+                    ended_ms=self.now.unix_ms,
+                    end_revision=revision,
+                    end_reason=reason,
                 )
             )
         )
-        complete_move(self.state.resources[registration.resource_id], registration, self.now.unix_ms)
-
-    def _end_tenure(self, registration: Registration, reason: ChangeReason, revision: int) -> int:
-        """End its tenure, and a switchover of it; returns for how long its holder had been silent, in milliseconds."""
-        resource = self.state.resources[registration.resource_id]
-        tenure = resource.tenure
-        if tenure is None or tenure.epoch != registration.epoch:
-            raise InvariantError(f"registration {registration.registration_id} is active without its tenure")
-        ended = structs.replace(tenure, ended_ms=self.now.unix_ms, end_revision=revision, end_reason=reason)
-        self._put(PutTenure(ended))
         switchover = self.state.switchovers.end(registration.resource_id)
         if switchover is not None:
             self.planned[registration.resource_id] = switchover

@@ -30,7 +30,7 @@ class StoredHistory(NamedTuple):
     sessions: Iterable[Session]
     registrations: Iterable[Registration]
     tenures: Iterable[Tenure]
-    """All that are kept, in the order of epochs."""
+    """All that are kept, and those that last, in the order of epochs."""
 
 
 class TenureFacts:

@@ -74,7 +74,11 @@ class Registration(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Tenure(Struct, frozen=True, kw_only=True, gc=False):
-    """One unbroken period of one instance being active for a resource; only the newest of a resource is in memory."""
+    """One unbroken period of one instance being active for a resource.
+
+    While it lasts, its active registration says all of it: it is kept from its end on, and the newest of a resource in
+    memory.
+    """
 
     epoch: int
     resource_id: str
@@ -111,7 +115,7 @@ class DropRegistration(Struct, frozen=True, gc=False):
 
 
 class PutTenure(Struct, frozen=True, gc=False):
-    """The tenure has begun or ended."""
+    """The tenure has ended."""
 
     tenure: Tenure
 
@@ -147,4 +151,4 @@ class StoredState(Struct, frozen=True, kw_only=True):
     sessions: tuple[Session, ...]
     registrations: tuple[Registration, ...]
     tenures: tuple[Tenure, ...]
-    """The newest of each resource, in the order in which they ended; those that have not ended last."""
+    """The newest of each resource that has ended, in the order in which they did."""

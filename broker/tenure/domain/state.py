@@ -188,18 +188,16 @@ class Switchovers:
 class Resource:
     """Who is registered for a resource, its newest tenure, and how its role has moved since the broker started."""
 
-    __slots__ = ("active", "moves", "standbys", "tenure")
+    __slots__ = ("active", "last_epoch", "moves", "standbys", "tenure")
 
     def __init__(self) -> None:
         self.active: int | None = None
         self.standbys: dict[int, None] = {}
-        self.tenure: Tenure | None = None
-        self.moves: tuple[Move, ...] = ()
-
-    @property
-    def last_epoch(self) -> int:
+        self.last_epoch = 0
         """The epoch of its newest tenure, ended or not; 0 if it never had one."""
-        return 0 if self.tenure is None else self.tenure.epoch
+        self.tenure: Tenure | None = None
+        """The newest tenure once it has ended; None while it lasts, since its active registration says the same."""
+        self.moves: tuple[Move, ...] = ()
 
     @property
     def registration_count(self) -> int:
@@ -298,6 +296,8 @@ class State:
         is_active = registration.role is ServiceRole.ACTIVE
         if is_active and resource.active is not None and resource.active != number:
             raise InvariantError(f"{registration.resource_id!r} would have two actives: {resource.active} and {number}")
+        if is_active:
+            _check_epoch(resource, registration.resource_id, registration.epoch)
         if before is None:
             self._index(registration)
         elif before.role is ServiceRole.ACTIVE:
@@ -313,6 +313,8 @@ class State:
             presence.registrations[number] = None  # at the end: no other one took its role later
         if is_active:
             resource.active = number
+            resource.last_epoch = registration.epoch
+            resource.tenure = None
             presence.tenures[registration.epoch] = number
         else:
             resource.standbys[number] = None
@@ -348,7 +350,7 @@ class State:
         else:
             del resource.standbys[number]
         if resource.is_abandoned:
-            if resource.tenure is None:
+            if not resource.last_epoch:
                 del self.resources[registration.resource_id]
             else:
                 self.abandoned[registration.resource_id] = None
@@ -359,9 +361,14 @@ class State:
         if resource is None:
             resource = self.resources[tenure.resource_id] = Resource()
             self.abandoned[tenure.resource_id] = None
-        if tenure.epoch < resource.last_epoch:
-            raise InvariantError(f"{tenure.resource_id!r}: epoch {tenure.epoch} after {resource.last_epoch}")
+        _check_epoch(resource, tenure.resource_id, tenure.epoch)
+        resource.last_epoch = tenure.epoch
         resource.tenure = tenure
+
+
+def _check_epoch(resource: Resource, resource_id: str, epoch: int) -> None:
+    if epoch < resource.last_epoch:
+        raise InvariantError(f"{resource_id!r}: epoch {epoch} after {resource.last_epoch}")
 
 
 def leases_of(sessions: Mapping[int, Presence]) -> Deadlines[int, Presence]:

@@ -16,9 +16,9 @@ def may_succeed(registration: Registration, resource: Resource, status: ServiceS
     """Whether a standby in this status may fill the vacancy, or would if there were one."""
     if not status.may_be_promoted:
         return False
-    if resource.tenure is None:
+    if not resource.last_epoch:
         return registration.candidate
-    return registration.declined_epoch != resource.tenure.epoch
+    return registration.declined_epoch != resource.last_epoch
 
 
 def successor(state: State, resource: Resource, now_ms: float) -> Registration | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -46,6 +46,7 @@ _PRIMARY: Final = 0xFF  # of an extended result code
 _sessions: Final = msgspec.json.Decoder(list[Session])
 _registrations: Final = msgspec.json.Decoder(list[Registration])
 _tenures: Final = msgspec.json.Decoder(list[Tenure])
+_tenure: Final = msgspec.json.Decoder(Tenure)
 _bodies: Final = msgspec.json.Decoder(list[str])
 
 
@@ -224,9 +225,8 @@ class Database:
         """How many events there are beyond those to be kept."""
         return next_revision - self._first_kept - self._options.events_kept
 
-    def _newest_tenures(self) -> Iterable[Tenure]:
-        by_epoch = slices(self._connection, "load_tenures", _tenures, _after_tenure)
-        return {tenure.resource_id: tenure for tenure in by_epoch}.values()
+    def _newest_tenures(self) -> Iterator[Tenure]:
+        return slices(self._connection, "load_tenures", _tenures, _after_tenure)
 
     def _fail(self, why: str) -> StoreFailedError:
         self.failure = why
@@ -306,8 +306,8 @@ def all_registrations(connection: sqlite3.Connection) -> Iterator[Registration]:
 
 
 def all_tenures(connection: sqlite3.Connection) -> Iterator[Tenure]:
-    """Every tenure that is kept, by epoch."""
-    return slices(connection, "load_all_tenures", _tenures, _after_tenure)
+    """Every tenure that is kept, and every one that lasts, by epoch."""
+    return (_tenure.decode(row[0]) for row in connection.execute(queries()["read_tenures"]))
 
 
 def slices[T](

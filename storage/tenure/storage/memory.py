@@ -173,7 +173,7 @@ class _Disk:
         self.sessions: dict[int, Session] = {}
         self.registrations: dict[int, Registration] = {}
         self.tenures: dict[str, Tenure] = {}
-        """The newest of each resource."""
+        """The newest of each resource that has ended."""
         self._next_revision = 1
         self._first_kept = 1
         self._bodies: dict[int, bytes] = {}
@@ -239,8 +239,8 @@ class _Disk:
                     raise StoreInvariantError(f"resource {registration.resource_id!r} would have a second active")
                 active.add(registration.resource_id)
         for tenure in _kept(delta.tenures.values()):
-            if len({value is None for value in (tenure.ended_ms, tenure.end_revision, tenure.end_reason)}) > 1:
-                raise StoreInvariantError(f"{tenure} has ended and has not")
+            if None in {tenure.ended_ms, tenure.end_revision, tenure.end_reason}:
+                raise StoreInvariantError(f"{tenure} has not ended")
 
 
 class _Delta:

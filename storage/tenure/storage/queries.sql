@@ -2,7 +2,7 @@
 -- Records leave in slices, each one JSON array: one step, and so one wait for Python's lock, for a thousand of them.
 
 -- name: write_batch
-INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- A store that has its row keeps it, and one that has lost it is damaged and not to start anew.
 -- name: make_meta
@@ -26,8 +26,7 @@ SELECT json_group_array(json_object(
     'declined_epoch', declined_epoch, 'metadata', json(metadata), 'hold_limit_ms', hold_limit_ms))
 FROM (SELECT * FROM registrations WHERE registration_id >= ? ORDER BY registration_id LIMIT ?);
 
--- The newest tenure of each resource, in the order of epochs; of a resource whose newest has not ended, the one before
--- it comes too.
+-- The newest ended tenure of each resource, in the order of epochs.
 -- name: load_tenures
 SELECT json_group_array(json_object(
     'epoch', epoch, 'resource_id', resource_id, 'service_name', service_name, 'instance_id', instance_id,
@@ -35,15 +34,20 @@ SELECT json_group_array(json_object(
 FROM (
     SELECT * FROM tenures WHERE epoch >= ? AND NOT EXISTS (
         SELECT 1 FROM tenures AS newer
-        WHERE newer.resource_id = tenures.resource_id AND newer.epoch > tenures.epoch
-            AND newer.end_revision IS NOT NULL)
+        WHERE newer.resource_id = tenures.resource_id AND newer.epoch > tenures.epoch)
     ORDER BY epoch LIMIT ?);
 
--- name: load_all_tenures
-SELECT json_group_array(json_object(
+-- Those that have ended and are kept, and those that last, in the order of epochs and one a row.
+-- name: read_tenures
+SELECT json_object(
     'epoch', epoch, 'resource_id', resource_id, 'service_name', service_name, 'instance_id', instance_id,
-    'began_ms', began_ms, 'ended_ms', ended_ms, 'end_revision', end_revision, 'end_reason', end_reason))
-FROM (SELECT * FROM tenures WHERE epoch >= ? ORDER BY epoch LIMIT ?);
+    'began_ms', began_ms, 'ended_ms', ended_ms, 'end_revision', end_revision, 'end_reason', end_reason)
+FROM (
+    SELECT epoch, resource_id, service_name, instance_id, began_ms, ended_ms, end_revision, end_reason FROM tenures
+    UNION ALL
+    SELECT epoch, resource_id, service_name, instance_id, since_ms, NULL, NULL, NULL
+    FROM registrations WHERE role = 'active'
+    ORDER BY epoch);
 
 -- Bodies are bytes, which JSON has no word for, so they travel as hexadecimal digits.
 -- name: read_events

@@ -1,7 +1,7 @@
 """From a batch to what is written: the last state of each record, encoded as the write path takes it.
 
-Coalescing is what makes a batch one set of rows: a tenure that begins and ends in it is one insert, a registration that
-comes and goes is a deletion of nothing. It knows nothing of what is stored already.
+Coalescing is what makes a batch one set of rows: a registration that changes twice is one insert, one that comes and
+goes is a deletion of nothing. It knows nothing of what is stored already.
 """
 
 from __future__ import annotations
@@ -29,22 +29,20 @@ from tenure.domain.records import (
 from tenure.domain.store import StoreInvariantError, StoreRefusedError
 
 _encoder: Final = msgspec.json.Encoder()
-_NOTHING: Final = "[]"
 
 
 class BatchRow(NamedTuple):
-    """One row for the view `batch`; batch.sql says what each column is."""
+    """One row for the view `batch`; batch.sql says what each column is. None where the batch has nothing of a kind."""
 
     first_revision: int
     next_revision: int
-    dropped_sessions: str = _NOTHING
-    sessions: str = _NOTHING
-    dropped_registrations: str = _NOTHING
-    registrations: str = _NOTHING
-    forgotten_resources: str = _NOTHING
-    dropped_tenures: str = _NOTHING
-    tenures: str = _NOTHING
-    events: str = _NOTHING
+    dropped_sessions: str | None = None
+    sessions: str | None = None
+    dropped_registrations: str | None = None
+    registrations: str | None = None
+    forgotten_resources: str | None = None
+    tenures: str | None = None
+    events: str | None = None
     bodies: bytes = b""
     first_kept: int = 0
     keep_from: int = 0
@@ -56,15 +54,14 @@ class Coalesced:
     def __init__(self, batch: Batch) -> None:
         self.sessions: dict[int, Session | None] = {}
         self.registrations: dict[int, Registration | None] = {}
-        self.tenures: dict[str, dict[int, Tenure]] = {}
-        self.dropped_tenures: list[int] = []
+        self.tenures: dict[str, list[Tenure]] = {}
         self.forgotten: set[str] = set()
         for change in batch.changes:
             match change:
                 case PutRegistration():
                     self.registrations[change.registration.registration_id] = change.registration
                 case PutTenure(tenure):
-                    self.tenures.setdefault(tenure.resource_id, {})[tenure.epoch] = tenure
+                    self.tenures.setdefault(tenure.resource_id, []).append(tenure)
                 case DropRegistration(registration_id):
                     self.registrations[registration_id] = None
                 case PutSession(session):
@@ -72,7 +69,7 @@ class Coalesced:
                 case DropSession(number):
                     self.sessions[number] = None
                 case ForgetResource(resource_id):
-                    self.dropped_tenures.extend(self.tenures.pop(resource_id, ()))
+                    self.tenures.pop(resource_id, None)
                     self.forgotten.add(resource_id)
                 case _:
                     assert_never(change)
@@ -89,7 +86,7 @@ def encode(batch: Batch) -> tuple[BatchRow, int]:
     final = Coalesced(batch)
     registrations = [kept for kept in final.registrations.values() if kept is not None]
     registrations.sort(key=_is_active)
-    tenures = [tenure for by_epoch in final.tenures.values() for tenure in by_epoch.values()]
+    tenures = [tenure for of_resource in final.tenures.values() for tenure in of_resource]
     sizes = [len(body) for body in batch.encoded_events]
     starts = accumulate(sizes, initial=1)
     row = BatchRow(
@@ -100,7 +97,6 @@ def encode(batch: Batch) -> tuple[BatchRow, int]:
         dropped_registrations=_json([number for number, kept in final.registrations.items() if kept is None]),
         registrations=_json([astuple(kept) for kept in registrations]),
         forgotten_resources=_json(list(final.forgotten)),
-        dropped_tenures=_json(final.dropped_tenures),
         tenures=_json([astuple(tenure) for tenure in tenures]),
         events=_json(
             [(event.revision, start, size) for event, start, size in zip(batch.events, starts, sizes, strict=False)]
@@ -112,9 +108,9 @@ def encode(batch: Batch) -> tuple[BatchRow, int]:
     return row, rows + len(row.bodies) // 2_048
 
 
-def ending(tenure: Tenure) -> tuple[bool, int]:
-    """What tenures are in the order of: those that have not ended come last, in the order in which they began."""
-    return (True, tenure.epoch) if tenure.end_revision is None else (False, tenure.end_revision)
+def ending(tenure: Tenure) -> int:
+    """What ended tenures are in the order of."""
+    return tenure.end_revision or 0
 
 
 def _check_revisions(batch: Batch) -> None:
@@ -131,7 +127,9 @@ def _is_active(registration: Registration) -> bool:
     return registration.role is ServiceRole.ACTIVE
 
 
-def _json(rows: Sequence[object]) -> str:
+def _json(rows: Sequence[object]) -> str | None:
+    if not rows:
+        return None
     try:
         text = _encoder.encode(rows).decode()
     except UnicodeEncodeError as error:

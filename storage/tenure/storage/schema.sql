@@ -2,7 +2,7 @@
 -- Every table is STRICT: a value of another type than its column's is refused, not converted.
 
 PRAGMA application_id = 1413828181; -- 'TENU', so that a file of something else is not taken for a store
-PRAGMA user_version = 2;            -- the number of the newest migration that is in here
+PRAGMA user_version = 3;            -- the number of the newest migration that is in here
 
 -- What is known of the store itself: exactly one row.
 CREATE TABLE meta (
@@ -47,24 +47,22 @@ CREATE TABLE registrations (
 -- The guarantee itself: in every committed state a resource has at most one active registration.
 CREATE UNIQUE INDEX one_active_per_resource ON registrations (resource_id) WHERE role = 'active';
 
--- Who was active for a resource from when to when, and why it ended. The newest of each resource stays as long as the
--- resource does; older ones go with the events of their time.
+-- Who was active for a resource from when to when, and why it ended: a tenure comes here when it ends, and until then
+-- its active registration says the same. The newest of each resource stays as long as the resource does; older ones go
+-- with the events of their time.
 CREATE TABLE tenures (
     epoch        INTEGER PRIMARY KEY, -- the revision of the event that began it: the fencing token
     resource_id  TEXT    NOT NULL,
     service_name TEXT    NOT NULL,
     instance_id  TEXT    NOT NULL,
     began_ms     INTEGER NOT NULL, -- unix milliseconds
-    ended_ms     INTEGER,          -- unix milliseconds; null while it lasts, as are the next two
-    end_revision INTEGER,
-    end_reason   TEXT,
-    CHECK ((ended_ms IS NULL) = (end_revision IS NULL) AND (end_revision IS NULL) = (end_reason IS NULL))
+    ended_ms     INTEGER NOT NULL, -- unix milliseconds
+    end_revision INTEGER NOT NULL,
+    end_reason   TEXT    NOT NULL
 ) STRICT;
 
--- Both know ended tenures alone, so that one that begins costs no page of its own: a page per resource would be half of
--- what a batch of registrations writes. Which tenure of a resource lasts is known by its active registration.
-CREATE INDEX tenures_by_resource ON tenures (resource_id, epoch) WHERE end_revision IS NOT NULL;
-CREATE INDEX tenures_by_end ON tenures (end_revision) WHERE end_revision IS NOT NULL;
+CREATE INDEX tenures_by_resource ON tenures (resource_id, epoch);
+CREATE INDEX tenures_by_end ON tenures (end_revision);
 
 -- The stream, gapless; the newest are kept (StoreOptions.events_kept), the oldest are taken away.
 CREATE TABLE events (
