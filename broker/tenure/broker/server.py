@@ -48,7 +48,7 @@ _LINGER_MS: Final = 100
 class Broker:
     """A running broker. `start` it, `wait` for it to fail, `stop` it."""
 
-    def __init__(self, config: Config, store: Store, stored: StoredState, clock: LeaseClock, version: str) -> None:
+    def __init__(self, config: Config, store: Store, clock: LeaseClock, version: str) -> None:
         self.endpoints: tuple[str, ...] = ()
         """Where requests are taken, wildcards resolved."""
         self.events_endpoints: tuple[str, ...] = ()
@@ -56,7 +56,6 @@ class Broker:
         self._config = config
         self._limits = config.limits
         self._store = store
-        self._stored = stored
         self._clock = clock
         self._version = version
         self._log: FilteringBoundLogger = structlog.get_logger("tenure.broker").bind()
@@ -90,9 +89,9 @@ class Broker:
             zmq.ZMQError: An endpoint cannot be bound.
         """
         stored = await store.load()
-        broker = cls(config, store, stored, clock or LeaseClock(), version)
+        broker = cls(config, store, clock or LeaseClock(), version)
         try:
-            broker._open()
+            broker._open(stored)
         except BaseException:
             await broker.stop()
             raise
@@ -148,13 +147,13 @@ class Broker:
 
     # --- start --------------------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
+    def _open(self, stored: StoredState) -> None:
         for endpoint in self._config.events_bind:
             self._publisher.bind(endpoint)
         self.events_endpoints = tuple(self._publisher.endpoints)
         limits = self._limits
         self._core = BrokerCore(
-            self._stored,
+            stored,
             self._clock.instant(),
             registry_limits=limits.registry(),
             limits=limits.core(),
