@@ -58,6 +58,8 @@ async def _serve(config: Config, warnings: Iterable[str], on_ready: Callable[[Br
     for warning in warnings:
         log.warning("limits.low", warning=warning)
     prepare_runtime_directories(config, os.environ)
+    gc.collect()
+    gc.disable()  # until the registry is loaded, which leaves nothing for it
     store = await SqliteStore.open(config.data, options=StoreOptions(events_kept=config.limits.events_kept))
     try:
         try:
@@ -88,8 +90,8 @@ def _spare_the_registry() -> None:
     A look at all of them takes 60 ms for each 100,000 registrations, in which nothing is decided, and finds nothing:
     what a registry leaves behind goes by reference counts (a test shows that it has no cycles).
     """
-    gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(_YOUNG_OBJECTS, _YOUNG_LOOKS, _NEVER)
 
 
