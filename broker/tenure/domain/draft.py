@@ -6,6 +6,8 @@ revision and leaves exactly one event; what ends a tenure comes before what begi
 
 from __future__ import annotations
 
+from sys import intern
+
 from msgspec import structs
 
 from tenure.contract.events import (
@@ -172,7 +174,7 @@ class Draft:
         registration = Registration(
             registration_id=revision,
             session=presence.record.number,
-            service_name=request.service_name,
+            service_name=intern(request.service_name),  # it stays in memory, once for all that have it
             instance_id=request.instance_id,
             resource_id=resource_id,
             role=role,

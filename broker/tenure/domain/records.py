@@ -1,7 +1,8 @@
 """What the registry keeps and a store makes durable: immutable records, and the changes that carry them.
 
 A change is a whole new state of one record, so that applying it needs no knowledge of the old one and applying the last
-of several has the effect of all. The registry itself changes only by absorbing these.
+of several has the effect of all. The registry itself changes only by absorbing these. Encoded, a record is an array of
+its fields, which is how a store reads and writes them by the thousand.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Instant(Struct, frozen=True, gc=False):
     """Wall time, for people's eyes."""
 
 
-class Session(Struct, frozen=True, kw_only=True, gc=False):
+class Session(Struct, frozen=True, kw_only=True, gc=False, array_like=True):
     """The durable part of a client's presence."""
 
     number: int
@@ -42,7 +43,7 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     """Unix milliseconds."""
 
 
-class Registration(Struct, frozen=True, kw_only=True, gc=False):
+class Registration(Struct, frozen=True, kw_only=True, gc=False, array_like=True):
     """One instance for one resource, in one role."""
 
     registration_id: int
@@ -73,7 +74,7 @@ class Registration(Struct, frozen=True, kw_only=True, gc=False):
         return max(lease_ms, self.hold_limit_ms)
 
 
-class Tenure(Struct, frozen=True, kw_only=True, gc=False):
+class Tenure(Struct, frozen=True, kw_only=True, gc=False, array_like=True):
     """One unbroken period of one instance being active for a resource.
 
     While it lasts, its active registration says all of it: it is kept from its end on, and the newest of a resource in

@@ -232,11 +232,11 @@ class State:
     def load(self, stored: StoredState) -> None:
         """Take in what a store kept. The state must be empty."""
         for session in sorted(stored.sessions, key=lambda session: session.number):
-            self.absorb(PutSession(session))
+            self._put_session(session)
         for tenure in stored.tenures:
-            self.absorb(PutTenure(tenure))
+            self._put_tenure(tenure)
         for registration in sorted(stored.registrations, key=lambda registration: registration.registration_id):
-            self.absorb(PutRegistration(registration))
+            self._put_registration(registration)
         for presence in self.sessions.values():
             by_role = sorted(presence.registrations, key=lambda number: self.registrations[number].role_revision)
             presence.registrations = dict.fromkeys(by_role)

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from sys import intern
 from typing import Final
 
 import msgspec
@@ -126,14 +127,14 @@ class Database:
             StoreFailedError: An earlier outcome was left open.
         """
         self._raise_failure()
-        names = _Names()
+        shared = _Shared()
         with readable():
             return StoredState(
                 history_id=self._read_meta(),
                 revision=self._next_revision - 1,
                 sessions=tuple(all_sessions(self._connection)),
-                registrations=tuple(map(names.share_registration, all_registrations(self._connection))),
-                tenures=tuple(sorted(map(names.share_tenure, self._newest_tenures()), key=ending)),
+                registrations=tuple(map(shared.share_registration, all_registrations(self._connection))),
+                tenures=tuple(sorted(map(shared.share_tenure, self._newest_tenures()), key=ending)),
             )
 
     def close(self) -> None:
@@ -237,21 +238,37 @@ class Database:
             raise StoreFailedError(f"{self.failure}; the broker has to start again")
 
 
-class _Names:
-    """One object for each name, however many records have it: they stay in memory, and names are a third of that."""
+class _Shared:
+    """One object for each value, however many fields have it: records stay in memory, and most of that are values."""
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
+        self._session = self._since_ms = 0
+        """Those of the registration before, which mostly are those of the next."""
 
     def share_registration(self, registration: Registration) -> Registration:
         """The same record."""
         same = self._known.setdefault
-        return structs.replace(
-            registration,
-            service_name=same(registration.service_name, registration.service_name),
+        number = registration.registration_id
+        role_revision = _either(number, registration.role_revision)
+        self._session = _either(self._session, registration.session)
+        self._since_ms = _either(self._since_ms, registration.since_ms)
+        return Registration(
+            registration_id=number,
+            session=self._session,
+            service_name=intern(registration.service_name),
             instance_id=same(registration.instance_id, registration.instance_id),
             resource_id=same(registration.resource_id, registration.resource_id),
+            role=registration.role,
+            epoch=_either(role_revision, registration.epoch),
+            role_revision=role_revision,
+            revision=_either(role_revision, registration.revision),
+            since_ms=self._since_ms,
+            priority=registration.priority,
+            candidate=registration.candidate,
+            declined_epoch=registration.declined_epoch,
             metadata=registration.metadata or NO_METADATA,
+            hold_limit_ms=registration.hold_limit_ms,
         )
 
     def share_tenure(self, tenure: Tenure) -> Tenure:
@@ -259,10 +276,15 @@ class _Names:
         same = self._known.setdefault
         return structs.replace(
             tenure,
-            service_name=same(tenure.service_name, tenure.service_name),
+            service_name=intern(tenure.service_name),
             instance_id=same(tenure.instance_id, tenure.instance_id),
             resource_id=same(tenure.resource_id, tenure.resource_id),
         )
+
+
+def _either(known: int, number: int) -> int:
+    """The number, as the object that is known if they are equal."""
+    return known if known == number else number
 
 
 def read_page(connection: sqlite3.Connection, since: int, limit: int) -> tuple[AnyEvent, ...]:

@@ -1,5 +1,6 @@
 -- The statements that are longer than a line. Each begins with its name, which is what `sql.query` is asked for.
--- Records leave in slices, each one JSON array: one step, and so one wait for Python's lock, for a thousand of them.
+-- Records are arrays of their fields in the order of tenure.domain.records. They leave in slices, each one JSON array:
+-- one step, and so one wait for Python's lock, for a thousand of them.
 
 -- name: write_batch
 INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
@@ -13,24 +14,19 @@ SELECT 1, ?, 1, ? WHERE NOT EXISTS (SELECT 1 FROM meta) AND NOT EXISTS (SELECT 1
 SELECT history_id, next_revision, (SELECT min(revision) FROM events) FROM meta;
 
 -- name: load_sessions
-SELECT json_group_array(json_object(
-    'number', number, 'session_id', session_id, 'identity', identity, 'lease_ms', lease_ms, 'status', status,
-    'client', client, 'opened_ms', opened_ms))
+SELECT json_group_array(json_array(number, session_id, identity, lease_ms, status, client, opened_ms))
 FROM (SELECT * FROM sessions WHERE number >= ? ORDER BY number LIMIT ?);
 
 -- name: load_registrations
-SELECT json_group_array(json_object(
-    'registration_id', registration_id, 'session', session, 'service_name', service_name, 'instance_id', instance_id,
-    'resource_id', resource_id, 'role', role, 'epoch', epoch, 'role_revision', role_revision, 'revision', revision,
-    'since_ms', since_ms, 'priority', priority, 'candidate', json(iif(candidate, 'true', 'false')),
-    'declined_epoch', declined_epoch, 'metadata', json(metadata), 'hold_limit_ms', hold_limit_ms))
+SELECT json_group_array(json_array(
+    registration_id, session, service_name, instance_id, resource_id, role, epoch, role_revision, revision, since_ms,
+    priority, json(iif(candidate, 'true', 'false')), declined_epoch, json(metadata), hold_limit_ms))
 FROM (SELECT * FROM registrations WHERE registration_id >= ? ORDER BY registration_id LIMIT ?);
 
 -- The newest ended tenure of each resource, in the order of epochs.
 -- name: load_tenures
-SELECT json_group_array(json_object(
-    'epoch', epoch, 'resource_id', resource_id, 'service_name', service_name, 'instance_id', instance_id,
-    'began_ms', began_ms, 'ended_ms', ended_ms, 'end_revision', end_revision, 'end_reason', end_reason))
+SELECT json_group_array(json_array(
+    epoch, resource_id, service_name, instance_id, began_ms, ended_ms, end_revision, end_reason))
 FROM (
     SELECT * FROM tenures WHERE epoch >= ? AND NOT EXISTS (
         SELECT 1 FROM tenures AS newer
@@ -39,9 +35,7 @@ FROM (
 
 -- Those that have ended and are kept, and those that last, in the order of epochs and one a row.
 -- name: read_tenures
-SELECT json_object(
-    'epoch', epoch, 'resource_id', resource_id, 'service_name', service_name, 'instance_id', instance_id,
-    'began_ms', began_ms, 'ended_ms', ended_ms, 'end_revision', end_revision, 'end_reason', end_reason)
+SELECT json_array(epoch, resource_id, service_name, instance_id, began_ms, ended_ms, end_revision, end_reason)
 FROM (
     SELECT epoch, resource_id, service_name, instance_id, began_ms, ended_ms, end_revision, end_reason FROM tenures
     UNION ALL

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Final, NamedTuple, assert_never, cast
+from typing import Final, NamedTuple, assert_never
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import astuple
 
 from tenure.contract.vocabulary import ServiceRole
@@ -93,11 +94,11 @@ def encode(batch: Batch) -> tuple[BatchRow, int]:
         first_revision=batch.first_revision,
         next_revision=batch.first_revision + len(batch.events),
         dropped_sessions=_json([number for number, kept in final.sessions.items() if kept is None]),
-        sessions=_json([astuple(kept) for kept in final.sessions.values() if kept is not None]),
+        sessions=_json([kept for kept in final.sessions.values() if kept is not None]),
         dropped_registrations=_json([number for number, kept in final.registrations.items() if kept is None]),
-        registrations=_json([astuple(kept) for kept in registrations]),
+        registrations=_json(registrations),
         forgotten_resources=_json(list(final.forgotten)),
-        tenures=_json([astuple(tenure) for tenure in tenures]),
+        tenures=_json(tenures),
         events=_json(
             [(event.revision, start, size) for event, start, size in zip(batch.events, starts, sizes, strict=False)]
         ),
@@ -141,5 +142,5 @@ def _json(rows: Sequence[object]) -> str | None:
 
 
 def _has_nul(row: object) -> bool:
-    values = cast("tuple[object, ...]", row) if isinstance(row, tuple) else (row,)
+    values = astuple(row) if isinstance(row, Struct) else (row,)
     return any(isinstance(value, str) and "\0" in value for value in values)
