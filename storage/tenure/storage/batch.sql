@@ -5,7 +5,7 @@
 -- never rested, and 6 ms like this. Both view and trigger are temporary: they belong to the program, not to the file.
 --
 -- Records arrive as JSON arrays in the order of their fields in tenure.domain.records, or as NULL where there are none:
--- a statement without anything to do is then not begun, which is a fifth of what a batch of one registration costs.
+-- a statement without anything to do is then not begun, which saves a batch of one registration 10 of 70 microseconds.
 
 CREATE TEMP VIEW batch AS
 SELECT
