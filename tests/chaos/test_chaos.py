@@ -11,6 +11,7 @@ import pytest
 
 from tests.chaos.scenarios import SCENARIOS, Outcome, play
 
+pytestmark = pytest.mark.usefixtures("unmeasured")  # other tests reach what runs here
 SEED = 1
 AT_ONCE = 5
 STORM_MS = 3_000

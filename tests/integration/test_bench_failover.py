@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("unmeasured")  # other tests reach what runs here
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 100
 

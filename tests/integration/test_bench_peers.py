@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.usefixtures("unmeasured")  # other tests reach what runs here
 ROOT = Path(__file__).resolve().parents[2]
 
 

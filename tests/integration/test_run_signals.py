@@ -28,11 +28,11 @@ while true; do wait $!; done
 """
 """Neither the shell nor what it has started ends on SIGTERM, nor on Ctrl-C."""
 COUNTING = """
-trap 'echo asked; n=1$n; test "$n" = 11 && exit 7' TERM
+trap 'echo asked; n=1$n; test "$n" = 11 && { kill $!; exit 7; }' TERM
 echo started
 while true; do sleep 600 & wait $!; done
 """
-"""Ends with 7 when it is asked for the second time."""
+"""Ends with 7, and leaves nothing running, when it is asked for the second time."""
 
 
 @pytest.fixture

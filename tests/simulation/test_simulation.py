@@ -15,6 +15,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.run import report, run, run_many
 from tests.simulation.world import Trace, World
 
+pytestmark = pytest.mark.usefixtures("unmeasured")  # unit tests reach every line
 SEEDS: Final = 1_000
 
 ONCE_BROKEN: Final = (3084, 207815)

@@ -12,6 +12,7 @@ import pytest
 from tests.simulation.run import report, run
 from tests.simulation.variants import BROKEN
 
+pytestmark = pytest.mark.usefixtures("unmeasured")  # unit tests reach every line
 SEEDS_MAX: Final = 1_000
 """Most are caught within ten seeds, each so far within a hundred; which one it is changes with every message more."""
 
