@@ -7,6 +7,11 @@
 python := .venv/bin/python
 # More arguments for pytest: make test ARGS='-k failover'
 ARGS ?=
+# How many tests run at a time, 0 for one after the other in one process: make test WORKERS=0. Most of a test is waiting
+# for leases and for processes, so that two fit on each core.
+WORKERS ?= $(shell expr 2 \* $$(nproc))
+# The tests of a file stay together, as they may share a broker, and files keep their order: the slow ones come first.
+pytest := -m pytest --dist loadfile --no-loadscope-reorder --numprocesses
 # How many seeds the simulation runs: make simulate SEEDS=10000
 SEEDS ?= 1000
 # The role logic: whoever is active is decided here, so every branch is run.
@@ -24,7 +29,7 @@ demo: venv-broker ## a broker, three processes, a kill: see a standby take over
 
 .PHONY: test
 test: venv-dev ## all tests (make test ARGS='-k failover' runs some)
-	@$(python) -m pytest $(ARGS)
+	@$(python) $(pytest) $(WORKERS) $(ARGS)
 
 .PHONY: check
 check: lint types layers coverage ## what has to be green before a commit: lint, types, layers, tests with coverage
@@ -51,7 +56,7 @@ layers: venv-dev ## import-linter: who may import whom
 coverage: venv-dev ## all tests, measured: 80 % overall, every branch of the role logic
 	@echo '==> pytest, with coverage'
 	@$(python) -m coverage erase
-	@$(python) -m coverage run -m pytest $(ARGS)
+	@$(python) -m coverage run $(pytest) $(WORKERS) $(ARGS)
 	@# Processes that tests kill leave half a data file each; what combine says about those is no news.
 	@$(python) -m coverage combine --quiet 2>.coverage-log || { cat .coverage-log; exit 1; }
 	@rm -f .coverage.*

@@ -17,7 +17,7 @@ from typing import IO, Final
 from bench.place import Place
 
 _SERVE: Final = (sys.executable, "-m", "tenure.cli", "serve")
-_START_S: Final = 15.0
+_START_S: Final = 60.0
 _LOAD_S: Final = 300.0  # of a broker that is started on what it has stored, which may be a million registrations
 _END_S: Final = 10.0
 _STORE_END_S: Final = 60.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,7 @@ for number in (signal.SIGINT, signal.SIGQUIT):
 
 # Tests start hundreds of processes, and each of them would compile all of Tenure first, if told to keep nothing of it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Hypothesis measures each example against a deadline by default, which on a busy machine fails for no reason.
 # The same examples each time: a failure is the change's own. `pytest --hypothesis-profile=explore` looks at others.
