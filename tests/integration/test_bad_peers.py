@@ -134,6 +134,7 @@ def test_answers_to_those_who_left_are_dropped(broker: Served, good: RawClient) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # what is read is a matter of processor time, of which a busy machine has little to give
 def test_who_floods_and_leaves_does_not_end_the_broker() -> None:
     """★ More than it takes at once waits to be read from many who are gone, for longer than any timer of libzmq's."""
     with served() as broker, RawClient(broker.tcp) as good:
