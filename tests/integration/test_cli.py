@@ -117,7 +117,7 @@ async def test_killing_run_itself_leaves_no_orphan_and_moves_the_role(
     socket_directory: Path, environ: dict[str, str]
 ) -> None:
     """With `tenure run` gone its keeper ends the program before the lease ends; then the standby's program starts."""
-    async with serving(socket_directory), _active_and_standby(environ, "--lease-ms", "1000") as (first, epoch, second):
+    async with serving(socket_directory), _active_and_standby(environ, "--lease-ms", "4000") as (first, epoch, second):
         program = int((await first.line("pid")).split()[-1])
         pidfd = pidfd_open(program)
         first.send(signal.SIGKILL)

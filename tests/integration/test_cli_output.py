@@ -58,6 +58,7 @@ def test_output_that_cannot_be_written_is_one_line_and_1(command: tuple[str, ...
     assert said_by(command, unread, PYTHONUNBUFFERED="1") == (0, [])
 
 
+@pytest.mark.timeout(300)  # twenty processes, one after the other
 async def test_what_is_read_from_a_broker_and_cannot_be_written(socket_directory: Path, full: int, unread: int) -> None:
     """The same for tables, JSON and what goes on for ever."""
     endpoint = endpoint_in(socket_directory)
