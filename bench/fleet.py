@@ -28,7 +28,8 @@ from tenure.broker.descriptors import raise_file_limit
 from tenure.contract import codec
 from tenure.contract.errors import SessionExpiredError
 from tenure.contract.limits import heartbeat_interval_ms
-from tenure.contract.messages import BrokerMessage, Heartbeat, HeartbeatAck, Message, Registered, Welcome
+from tenure.contract.message import Message
+from tenure.contract.messages import BrokerMessage, Heartbeat, HeartbeatAck, Registered, Welcome
 
 _PER_SOCKET: Final = 250  # connections that a broker's queue takes at once
 _PATIENCE_S: Final = 20.0

@@ -19,11 +19,24 @@ from tenure.contract.events import (
     PreviousHolder,
     RegisteredEvent,
     RegistrationUpdatedEvent,
+    ResourcePausedEvent,
+    ResourceResumedEvent,
     RoleChangedEvent,
     SessionClosedEvent,
     SessionOpenedEvent,
     StatusChangedEvent,
 )
+from tenure.contract.interventions import (
+    ChangeRoles,
+    Paused,
+    PauseResource,
+    Resumed,
+    ResumeResource,
+    RoleChange,
+    RoleChangeResult,
+    RoleChangesAccepted,
+)
+from tenure.contract.message import Message
 from tenure.contract.messages import (
     BrokerMessage,
     CancelSwitchover,
@@ -46,7 +59,7 @@ from tenure.contract.messages import (
     ListPresence,
     ListRoles,
     ListServices,
-    Message,
+    ListTenures,
     PresencePage,
     ProcessIdentity,
     Progress,
@@ -69,11 +82,12 @@ from tenure.contract.messages import (
     Switchover,
     SwitchoverCancelled,
     SwitchoverStarted,
+    TenurePage,
     Welcome,
 )
-from tenure.contract.views import Holder, Move, Presence, ResourceView, ServiceInstance
+from tenure.contract.views import Holder, Move, Pause, Presence, ResourceView, ServiceInstance, TenureView
 from tenure.contract.views import Switchover as SwitchoverView
-from tenure.contract.vocabulary import ChangeReason, Channel, OnConflict, ServiceRole, ServiceStatus
+from tenure.contract.vocabulary import ChangeReason, Channel, OnConflict, ResumeReason, ServiceRole, ServiceStatus
 
 HISTORY: Final = "01989d1a7c3e4f0b8a52c6d7e8f90a1b"
 AT_MS: Final = 1_767_225_600_000
@@ -129,6 +143,7 @@ ERROR_FULL: Final = ErrorInfo(
     retry_after_ms=1_500,
     limit=1_000,
     revision=65_536,
+    index=2,
 )
 ERROR_SHORT: Final = ErrorInfo(code=ErrorCode.NOT_FOUND, message="no such registration")
 
@@ -171,6 +186,13 @@ INSTANCE_SHORT: Final = ServiceInstance(
     lease_ms=2_000,
     lease_left_ms=2_000,
 )
+PAUSE_FULL: Final = Pause(
+    resource_id="account-42",
+    why="the exchange is closed",
+    paused_ms=AT_MS,
+    until_ms=AT_MS + 3_600_000,
+    by="ada (uid:1000)",
+)
 RESOURCE_FULL: Final = ResourceView(
     resource_id="account-42",
     last_epoch=42,
@@ -185,6 +207,7 @@ RESOURCE_FULL: Final = ResourceView(
         to_instance_id="gw-3",
         by="ada (uid:1000)",
     ),
+    pause=PAUSE_FULL,
 )
 MOVE_FULL: Final = Move(
     old_epoch=41,
@@ -318,6 +341,31 @@ CLIENT: Final = (
     Example("client", "full", CancelSwitchover(resource_id="account-42", epoch=42)),
     Example("client", "full", ExpireSession(session=6, by="ada")),
     Example("client", "short", ExpireSession(session=6)),
+    Example(
+        "client",
+        "full",
+        PauseResource(resource_id="account-42", why="the exchange is closed", for_ms=600_000, by="ada"),
+    ),
+    Example("client", "short", PauseResource(resource_id="account-42", why="the exchange is closed")),
+    Example("client", "full", ResumeResource(resource_id="account-42", by="ada")),
+    Example("client", "short", ResumeResource(resource_id="account-42")),
+    Example(
+        "client",
+        "full",
+        ChangeRoles(
+            changes=(
+                RoleChange(registration_id=200, role=ServiceRole.ACTIVE, epoch=42),
+                RoleChange(registration_id=201, role=ServiceRole.ACTIVE),
+            ),
+            drain_ms=5_000,
+            by="ada",
+        ),
+    ),
+    Example(
+        "client",
+        "short",
+        ChangeRoles(changes=(RoleChange(registration_id=7, role=ServiceRole.STANDBY, epoch=42),)),
+    ),
     Example("client", "full", Goodbye()),
     Example(
         "client",
@@ -332,6 +380,8 @@ CLIENT: Final = (
     Example("client", "short", ListPresence()),
     Example("client", "full", ReadEvents(since=43, limit=100)),
     Example("client", "short", ReadEvents()),
+    Example("client", "full", ListTenures(resource_id="account-42", before=42, limit=100)),
+    Example("client", "short", ListTenures(resource_id="account-42")),
 )
 
 BROKER: Final = (
@@ -381,13 +431,31 @@ BROKER: Final = (
     Example("broker", "full", SwitchoverStarted(registration_id=7, epoch=42)),
     Example("broker", "full", SwitchoverCancelled(epoch=42)),
     Example("broker", "full", SessionEnded(session=6, registration_count=3)),
+    Example("broker", "full", Paused(pause=PAUSE_FULL)),
+    Example("broker", "full", Resumed(pause=PAUSE_FULL)),
+    Example(
+        "broker",
+        "full",
+        RoleChangesAccepted(
+            results=(
+                RoleChangeResult(registration_id=200, awaited_epoch=42),
+                RoleChangeResult(registration_id=201, epoch=301),
+            )
+        ),
+    ),
     Example("broker", "full", StepDown(registration_id=7, epoch=42, drain_ms=5_000, withdrawn=True)),
     Example("broker", "short", StepDown(registration_id=7, epoch=42)),
     Example("broker", "full", Farewell()),
     Example(
         "broker",
         "full",
-        ServicePage(history_id=HISTORY, revision=300, instances=(INSTANCE_FULL, INSTANCE_SHORT), next_after=200),
+        ServicePage(
+            history_id=HISTORY,
+            revision=300,
+            instances=(INSTANCE_FULL, INSTANCE_SHORT),
+            next_after=200,
+            pauses=(PAUSE_FULL,),
+        ),
     ),
     Example("broker", "short", ServicePage(history_id=HISTORY, revision=0, instances=())),
     Example("broker", "full", RolePage(revision=300, resources=(RESOURCE_FULL, RESOURCE_VACANT), next_after=200)),
@@ -407,6 +475,27 @@ BROKER: Final = (
     ),
     Example("broker", "short", PresencePage(presence=())),
     Example("broker", "full", EventPage(history_id=HISTORY, events=(ROLE_CHANGED_FULL, SESSION_CLOSED), revision=45)),
+    Example(
+        "broker",
+        "full",
+        TenurePage(
+            history_id=HISTORY,
+            tenures=(
+                TenureView(epoch=42, service_name="order-gateway", instance_id="gw-2", began_ms=AT_MS),
+                TenureView(
+                    epoch=41,
+                    service_name="order-gateway",
+                    instance_id="gw-1",
+                    began_ms=AT_MS - 60_000,
+                    ended_ms=AT_MS,
+                    end_revision=42,
+                    end_reason=ChangeReason.EXPIRED,
+                ),
+            ),
+            next_before=41,
+        ),
+    ),
+    Example("broker", "short", TenurePage(history_id=HISTORY, tenures=())),
     Example("broker", "full", ErrorReply(error=ERROR_FULL)),
     Example("broker", "full", Closing()),
 )
@@ -524,6 +613,41 @@ EVENT: Final = (
             old_status=ServiceStatus.STARTING,
             new_status=ServiceStatus.HEALTHY,
         ),
+    ),
+    Example(
+        "event",
+        "full",
+        ResourcePausedEvent(
+            revision=47,
+            at_ms=AT_MS,
+            resource_id="account-42",
+            why="the exchange is closed",
+            until_ms=AT_MS + 3_600_000,
+            by="ada (uid:1000)",
+        ),
+    ),
+    Example(
+        "event",
+        "short",
+        ResourcePausedEvent(
+            revision=47,
+            at_ms=AT_MS,
+            resource_id="account-42",
+            why="the exchange is closed",
+            until_ms=AT_MS + 3_600_000,
+        ),
+    ),
+    Example(
+        "event",
+        "full",
+        ResourceResumedEvent(
+            revision=48, at_ms=AT_MS, resource_id="account-42", reason=ResumeReason.ASKED, by="ada (uid:1000)"
+        ),
+    ),
+    Example(
+        "event",
+        "short",
+        ResourceResumedEvent(revision=48, at_ms=AT_MS, resource_id="account-42", reason=ResumeReason.EXPIRED),
     ),
 )
 

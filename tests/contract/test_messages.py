@@ -30,13 +30,13 @@ from tenure.contract.limits import (
     STANDBYS_LISTED_MAX,
     heartbeat_interval_ms,
 )
+from tenure.contract.message import Message
 from tenure.contract.messages import (
     EventPage,
     Events,
     GivenUp,
     Heartbeat,
     HeartbeatAck,
-    Message,
     RegisteredMany,
     RegisterMany,
     RegisterResult,

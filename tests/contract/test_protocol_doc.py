@@ -15,10 +15,12 @@ from msgspec import NODEFAULT, Struct, structs
 from tenure.contract import limits
 from tenure.contract.errors import ErrorCode, ErrorInfo
 from tenure.contract.events import AnyEvent, Event, PreviousHolder, RoleChangedEvent
+from tenure.contract.interventions import RoleChange, RoleChangeResult
 from tenure.contract.limits import PROTOCOL_VERSION
-from tenure.contract.messages import Entered, GivenUp, Message, ProcessIdentity, RegisterResult, RoleStatement
-from tenure.contract.views import Holder, Move, Presence, ResourceView, ServiceInstance, Switchover
-from tenure.contract.vocabulary import ChangeReason, Channel, OnConflict, ServiceRole, ServiceStatus
+from tenure.contract.message import Message
+from tenure.contract.messages import Entered, GivenUp, ProcessIdentity, RegisterResult, RoleStatement
+from tenure.contract.views import Holder, Move, Pause, Presence, ResourceView, ServiceInstance, Switchover, TenureView
+from tenure.contract.vocabulary import ChangeReason, Channel, OnConflict, ResumeReason, ServiceRole, ServiceStatus
 from tests.contract.examples import kinds
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -29,6 +31,7 @@ WORDS: dict[type[StrEnum], str] = {
     Channel: "channel",
     ServiceStatus: "status",
     ChangeReason: "reason",
+    ResumeReason: "resume_reason",
     ErrorCode: "error code",
 }
 TYPES: tuple[type[Struct], ...] = (
@@ -45,6 +48,10 @@ TYPES: tuple[type[Struct], ...] = (
     Switchover,
     Move,
     Presence,
+    Pause,
+    TenureView,
+    RoleChange,
+    RoleChangeResult,
 )
 MESSAGES = tuple(kind for direction in ("client", "broker", "stream") for kind in kinds(direction))
 EVENTS = kinds("event")

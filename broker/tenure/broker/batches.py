@@ -15,7 +15,8 @@ from tenure.broker.connections import Connection
 from tenure.contract import codec
 from tenure.contract.events import AnyEvent
 from tenure.contract.limits import PAGE_ITEMS_MAX
-from tenure.contract.messages import Message, RoleStatement
+from tenure.contract.message import Message
+from tenure.contract.messages import RoleStatement
 from tenure.domain.records import Batch, Change
 from tenure.domain.registry import Decision
 

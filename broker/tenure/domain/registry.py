@@ -28,6 +28,7 @@ from tenure.contract.errors import (
     StoreRolledBackError,
 )
 from tenure.contract.events import AnyEvent, RoleChangedEvent, SessionClosedEvent
+from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource
 from tenure.contract.limits import PROTOCOL_VERSION, heartbeat_interval_ms
 from tenure.contract.messages import (
     BrokerMessage,
@@ -45,6 +46,7 @@ from tenure.contract.messages import (
     ListPresence,
     ListRoles,
     ListServices,
+    ListTenures,
     ReadEvents,
     Register,
     RegisteredMany,
@@ -235,8 +237,10 @@ class Registry:
                 return reads.get_resource(self.state, request, self.revision, now_ms)
             case ListPresence():
                 return reads.list_presence(self.state, request, now_ms)
-            case ReadEvents():
-                raise InvalidRequestError("events are read from the store, not from the registry")
+            case ReadEvents() | ListTenures():
+                raise InvalidRequestError("events and tenures are read from the store, not from the registry")
+            case PauseResource() | ResumeResource() | ChangeRoles():
+                raise InvalidRequestError("not served yet")
             case Switchover() | CancelSwitchover() | ExpireSession():
                 return self._decide_for_operator(draft, request, origin)
             case _:

@@ -17,6 +17,8 @@ from tenure.contract.events import (
     DeregisteredEvent,
     RegisteredEvent,
     RegistrationUpdatedEvent,
+    ResourcePausedEvent,
+    ResourceResumedEvent,
     RoleChangedEvent,
     SessionClosedEvent,
     SessionOpenedEvent,
@@ -145,6 +147,8 @@ class Replay:
                 if session.status not in {None, event.old_status}:
                     self.one_active.add(event.revision, f"session {event.session} was {session.status} before it")
                 session.status = event.new_status
+            case ResourcePausedEvent() | ResourceResumedEvent():
+                pass
             case _:
                 assert_never(event)
 

@@ -17,6 +17,8 @@ from tenure.contract.events import (
     AnyEvent,
     RegisteredEvent,
     RegistrationUpdatedEvent,
+    ResourcePausedEvent,
+    ResourceResumedEvent,
     RoleChangedEvent,
     SessionClosedEvent,
     SessionOpenedEvent,
@@ -150,6 +152,11 @@ def _sentence(event: AnyEvent, sessions: _Sessions) -> str:
             return f"{sessions.told(event.session)} ended ({event.reason}{_by(event.by)})"
         case StatusChangedEvent():
             return f"{sessions.told(event.session)} is {event.new_status} (was {event.old_status})"
+        case ResourcePausedEvent():
+            until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.until_ms / 1_000))
+            return f"{event.resource_id}: paused until {until}{_by(event.by)}: {event.why}"
+        case ResourceResumedEvent():
+            return f"{event.resource_id}: paused no more ({event.reason}{_by(event.by)})"
 
 
 def _by(who: str) -> str:

@@ -8,7 +8,8 @@ import msgspec
 
 from tenure.contract.errors import ProtocolError
 from tenure.contract.events import AnyEvent
-from tenure.contract.messages import BrokerMessage, ClientMessage, Message, StreamMessage
+from tenure.contract.message import Message
+from tenure.contract.messages import BrokerMessage, ClientMessage, StreamMessage
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _client: Final[msgspec.msgpack.Decoder[ClientMessage]] = msgspec.msgpack.Decoder(ClientMessage)

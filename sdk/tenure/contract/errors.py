@@ -82,6 +82,8 @@ class ErrorInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """With `limit_exceeded`: the limit. With `unsupported_version`: the version spoken here."""
     revision: int | None = None
     """With `revision_compacted`: the first revision still kept. With `store_rolled_back`: the store's newest."""
+    index: int | None = None
+    """With a refused `change_roles`: which of its changes, from 0 on."""
 
 
 class TenureError(Exception):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
+from tenure.contract.vocabulary import ChangeReason, ResumeReason, ServiceRole, ServiceStatus
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type"):
@@ -107,6 +107,26 @@ class StatusChangedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, t
     new_status: ServiceStatus
 
 
+class ResourcePausedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="resource_paused"):
+    """From here on nobody is promoted for the resource unless somebody asks for it; or who, why and until when anew."""
+
+    resource_id: str
+    why: str
+    until_ms: int
+    """Unix milliseconds at which it ends by itself."""
+    by: str = ""
+    """Who asked for it."""
+
+
+class ResourceResumedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="resource_resumed"):
+    """The pause is over; what fills a vacancy comes just after."""
+
+    resource_id: str
+    reason: ResumeReason
+    by: str = ""
+    """Who asked for it."""
+
+
 type AnyEvent = (
     RoleChangedEvent
     | RegisteredEvent
@@ -115,4 +135,6 @@ type AnyEvent = (
     | SessionOpenedEvent
     | SessionClosedEvent
     | StatusChangedEvent
+    | ResourcePausedEvent
+    | ResourceResumedEvent
 )

@@ -10,14 +10,18 @@ from msgspec import Struct, field
 
 from tenure.contract.errors import ErrorInfo
 from tenure.contract.events import AnyEvent
+from tenure.contract.interventions import (
+    ChangeRoles,
+    Paused,
+    PauseResource,
+    Resumed,
+    ResumeResource,
+    RoleChangesAccepted,
+)
 from tenure.contract.limits import LEASE_MS_DEFAULT, PAGE_ITEMS_MAX
-from tenure.contract.views import Move, Presence, ResourceView, ServiceInstance
+from tenure.contract.message import Message
+from tenure.contract.views import Move, Pause, Presence, ResourceView, ServiceInstance, TenureView
 from tenure.contract.vocabulary import Channel, OnConflict, ServiceRole, ServiceStatus
-
-
-class Message(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """What all messages share: a tag named `type`."""
-
 
 # --- client to broker -------------------------------------------------------------------------------------------------
 
@@ -212,6 +216,15 @@ class ReadEvents(Message, frozen=True, kw_only=True, omit_defaults=True, tag="re
     limit: int = PAGE_ITEMS_MAX
 
 
+class ListTenures(Message, frozen=True, kw_only=True, omit_defaults=True, tag="list_tenures"):
+    """The tenures of a resource from the store, the newest first, a page at a time. Answer: `tenure_page`."""
+
+    resource_id: str
+    before: int = 0
+    """Only tenures with a lower epoch; 0: from the newest on."""
+    limit: int = PAGE_ITEMS_MAX
+
+
 type ClientMessage = (
     Hello
     | Heartbeat
@@ -222,12 +235,16 @@ type ClientMessage = (
     | Switchover
     | CancelSwitchover
     | ExpireSession
+    | PauseResource
+    | ResumeResource
+    | ChangeRoles
     | Goodbye
     | ListServices
     | ListRoles
     | GetResource
     | ListPresence
     | ReadEvents
+    | ListTenures
 )
 
 
@@ -373,6 +390,8 @@ class ServicePage(Message, frozen=True, kw_only=True, omit_defaults=True, tag="s
     """The revision this page was computed at; each item carries its own."""
     instances: tuple[ServiceInstance, ...]
     next_after: int | None = None
+    pauses: tuple[Pause, ...] = ()
+    """With the first page (`after` 0): every pause, or that of the resource asked for."""
 
 
 class RolePage(Message, frozen=True, kw_only=True, omit_defaults=True, tag="role_page"):
@@ -411,6 +430,14 @@ class EventPage(Message, frozen=True, kw_only=True, omit_defaults=True, tag="eve
     """The newest committed revision."""
 
 
+class TenurePage(Message, frozen=True, kw_only=True, omit_defaults=True, tag="tenure_page"):
+    """Tenures of a resource, the newest first. Ask again with `before` = `next_before` until that is None."""
+
+    history_id: str
+    tenures: tuple[TenureView, ...]
+    next_before: int | None = None
+
+
 class ErrorReply(Message, frozen=True, kw_only=True, omit_defaults=True, tag="error"):
     """The request was refused."""
 
@@ -432,6 +459,9 @@ type BrokerMessage = (
     | SwitchoverStarted
     | SwitchoverCancelled
     | SessionEnded
+    | Paused
+    | Resumed
+    | RoleChangesAccepted
     | StepDown
     | Farewell
     | ServicePage
@@ -439,6 +469,7 @@ type BrokerMessage = (
     | Resource
     | PresencePage
     | EventPage
+    | TenurePage
     | ErrorReply
     | Closing
 )

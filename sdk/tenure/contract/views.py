@@ -1,4 +1,4 @@
-"""What a reader sees of the registry: instances, resources, and the holder a refused claim is shown.
+"""What a reader sees of the registry: instances, resources and more, and the holder a refused claim is shown.
 
 Views carry times as unix milliseconds for people's eyes; nothing is decided by them.
 """
@@ -87,6 +87,39 @@ class Switchover(Struct, frozen=True, kw_only=True):
     """Who asked for it, and over ipc the user the kernel names."""
 
 
+class Pause(Struct, frozen=True, kw_only=True, gc=False):
+    """A resource for which nobody is promoted unless somebody asks for it."""
+
+    resource_id: str
+    why: str
+    paused_ms: int
+    """Unix milliseconds at which it was paused, or last said anew."""
+    until_ms: int
+    """Unix milliseconds at which it ends by itself."""
+    by: str = ""
+    """Who asked for it, and over ipc the user the kernel names."""
+
+
+class TenureView(Struct, frozen=True, kw_only=True):
+    """One tenure of a resource, as the store keeps it."""
+
+    epoch: int
+    service_name: str
+    instance_id: str
+    began_ms: int
+    """Unix milliseconds."""
+    ended_ms: int | None = None
+    """Unix milliseconds; None while it lasts, as are the next two."""
+    end_revision: int | None = None
+    """The revision of the event that ended it."""
+    end_reason: ChangeReason | None = None
+
+    @property
+    def duration_ms(self) -> int | None:
+        """How long it lasted by the broker's clock; None while it lasts."""
+        return None if self.ended_ms is None else self.ended_ms - self.began_ms
+
+
 class Move(Struct, frozen=True, kw_only=True, gc=False):
     """How a role went from one tenure to the next; times are unix milliseconds by the broker's clock, 0: not known."""
 
@@ -135,6 +168,7 @@ class ResourceView(Struct, frozen=True, kw_only=True):
     standby_count: int
     """How many stand by in all."""
     switchover: Switchover | None = None
+    pause: Pause | None = None
 
 
 class Presence(Struct, frozen=True, kw_only=True, array_like=True):

@@ -56,6 +56,13 @@ class ChangeReason(StrEnum):
     CONFIRMED_DEAD = "confirmed_dead"  # a person vouched that the process is dead
 
 
+class ResumeReason(StrEnum):
+    """Why a pause ended."""
+
+    ASKED = "asked"
+    EXPIRED = "expired"  # its time was over
+
+
 class Channel(StrEnum):
     """What a connection is used for: each session has at most one current connection per channel."""
 

@@ -35,14 +35,17 @@ from tenure.contract.events import (
     PreviousHolder,
     RegisteredEvent,
     RegistrationUpdatedEvent,
+    ResourcePausedEvent,
+    ResourceResumedEvent,
     RoleChangedEvent,
     SessionClosedEvent,
     SessionOpenedEvent,
     StatusChangedEvent,
 )
-from tenure.contract.messages import Register
-from tenure.contract.views import Holder, ResourceView, ServiceInstance
-from tenure.contract.vocabulary import ChangeReason, OnConflict, ServiceRole, ServiceStatus
+from tenure.contract.interventions import RoleChange, RoleChangeResult
+from tenure.contract.messages import Register, TenurePage
+from tenure.contract.views import Holder, Pause, ResourceView, ServiceInstance, TenureView
+from tenure.contract.vocabulary import ChangeReason, OnConflict, ResumeReason, ServiceRole, ServiceStatus
 from tenure.sdk.client import ServiceClient
 from tenure.sdk.heartbeats import ConnectionState
 from tenure.sdk.listener import EventListener
@@ -71,6 +74,7 @@ __all__ = [
     "NotEligibleError",
     "NotFoundError",
     "OnConflict",
+    "Pause",
     "PreviousHolder",
     "Register",
     "RegisteredEvent",
@@ -79,8 +83,13 @@ __all__ = [
     "Replica",
     "RequestRefusedError",
     "RequestTimeoutError",
+    "ResourcePausedEvent",
+    "ResourceResumedEvent",
     "ResourceView",
     "RestartReason",
+    "ResumeReason",
+    "RoleChange",
+    "RoleChangeResult",
     "RoleChangedEvent",
     "RoleConflictError",
     "RoleLostError",
@@ -101,5 +110,7 @@ __all__ = [
     "SwitchoverUnderWayError",
     "Tenure",
     "TenureError",
+    "TenurePage",
+    "TenureView",
     "registration_request",
 ]

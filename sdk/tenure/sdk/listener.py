@@ -23,7 +23,13 @@ from tenure.contract.errors import (
     RequestTimeoutError,
     UnsupportedVersionError,
 )
-from tenure.contract.events import AnyEvent, RegistrationUpdatedEvent, RoleChangedEvent
+from tenure.contract.events import (
+    AnyEvent,
+    RegistrationUpdatedEvent,
+    ResourcePausedEvent,
+    ResourceResumedEvent,
+    RoleChangedEvent,
+)
 from tenure.contract.limits import PROGRESS_INTERVAL_MS
 from tenure.contract.messages import EventPage, ListPresence, PresencePage, ReadEvents
 from tenure.sdk.endpoints import resolve_endpoints
@@ -53,8 +59,8 @@ class EventListener:
     ```
 
     Without `since`, the block begins with a snapshot in `replica`, and the events are those after it. With `since`,
-    they are those after that revision, from the store first. A filter leaves out events of other registrations, and
-    those that are about sessions rather than registrations (`replica` has their statuses all the same).
+    they are those after that revision, from the store first. A filter leaves out events of other registrations and
+    resources, and those that are about sessions (`replica` has their statuses all the same).
 
     When going on is impossible (the store no longer keeps the next event, or it was replaced, restored or rolled back),
     a `StreamRestarted` comes in place of an event: `replica` is a new snapshot then, and events go on after it.
@@ -198,6 +204,9 @@ class EventListener:
     def _is_wanted(self, event: AnyEvent) -> bool:
         if self._resource_id is None and self._service_name is None:
             return True
+        if isinstance(event, (ResourcePausedEvent, ResourceResumedEvent)):
+            known = self._replica.resource_ids if self._resource_id is None else {self._resource_id}
+            return event.resource_id in known
         if not isinstance(event, (RoleChangedEvent, RegistrationUpdatedEvent)):
             return False
         return self._resource_id in {None, event.resource_id} and self._service_name in {None, event.service_name}

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tenure.contract.errors import NotFoundError
 from tenure.contract.events import AnyEvent
+from tenure.contract.limits import PAGE_ITEMS_MAX
 from tenure.contract.messages import (
     BrokerMessage,
     ClientMessage,
@@ -15,13 +16,15 @@ from tenure.contract.messages import (
     ListPresence,
     ListRoles,
     ListServices,
+    ListTenures,
     PresencePage,
     ReadEvents,
     Resource,
     RolePage,
     ServicePage,
+    TenurePage,
 )
-from tenure.contract.views import Presence, ResourceView, ServiceInstance
+from tenure.contract.views import Pause, Presence, ResourceView, ServiceInstance
 
 
 class Asks(Protocol):
@@ -86,3 +89,17 @@ async def events(asks: Asks, since: int) -> tuple[tuple[AnyEvent, ...], int]:
     """The next events after `since`, at most a page, and the newest committed revision."""
     page = await asks.request(ReadEvents(since=since), EventPage)
     return page.events, page.revision
+
+
+async def tenures(asks: Asks, resource_id: str, before: int = 0, limit: int = PAGE_ITEMS_MAX) -> TenurePage:
+    """The newest tenures of a resource that the store keeps, at most `limit`; with `before`, those before that epoch.
+
+    The page's `next_before` leads to the next one; None: there are no more.
+    """
+    return await asks.request(ListTenures(resource_id=resource_id, before=before, limit=limit), TenurePage)
+
+
+async def pauses(asks: Asks) -> list[Pause]:
+    """Every pause, by resource."""
+    page = await asks.request(ListServices(limit=1), ServicePage)
+    return sorted(page.pauses, key=lambda pause: pause.resource_id)

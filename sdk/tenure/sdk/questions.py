@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 
-from tenure.contract.views import ResourceView, ServiceInstance
-from tenure.sdk import queries, switchover
+from tenure.contract.interventions import RoleChange, RoleChangeResult
+from tenure.contract.limits import PAGE_ITEMS_MAX, PAUSE_MS_DEFAULT
+from tenure.contract.messages import TenurePage
+from tenure.contract.views import Pause, ResourceView, ServiceInstance
+from tenure.sdk import interventions, queries, switchover
 from tenure.sdk.queries import Asks
 from tenure.sdk.switchover import SwitchoverResult
 
@@ -46,6 +50,25 @@ class Questions:
             TenureError: No answer came, or the session is over.
         """
         return await queries.resource(self._asks(), resource_id)
+
+    async def tenures(self, resource_id: str, before: int = 0, limit: int = PAGE_ITEMS_MAX) -> TenurePage:
+        """Who was active for a resource from when to when, the newest first, as far as the store keeps it.
+
+        A page at a time: ask again with `before` = `next_before` until that is None.
+
+        Raises:
+            InvalidRequestError: The limit is not 1 to 1,000.
+            TenureError: No answer came, or the session is over.
+        """
+        return await queries.tenures(self._asks(), resource_id, before, limit)
+
+    async def pauses(self) -> list[Pause]:
+        """Every pause, by resource.
+
+        Raises:
+            TenureError: No answer came, or the session is over.
+        """
+        return await queries.pauses(self._asks())
 
     async def switchover(
         self,
@@ -88,3 +111,35 @@ class Questions:
             TenureError: The broker refused it or did not answer.
         """
         await switchover.cancel_switchover(self._asks(), resource_id)
+
+    async def pause(
+        self, resource_id: str, *, why: str, for_ms: int = PAUSE_MS_DEFAULT, by: str | None = None
+    ) -> Pause:
+        """Let the broker promote nobody for a resource on its own; see `tenure.sdk.interventions.pause`.
+
+        Raises:
+            NotFoundError: Nobody is registered for the resource, and it is not paused.
+            LimitExceededError: Too many resources are paused.
+            TenureError: The broker refused it or did not answer.
+        """
+        return await interventions.pause(self._asks(), resource_id, why=why, for_ms=for_ms, by=by)
+
+    async def resume(self, resource_id: str, *, by: str | None = None) -> Pause:
+        """End the pause of a resource, and return what has ended; if its role is vacant the next one gets it at once.
+
+        Raises:
+            NotFoundError: It is not paused (any longer).
+            TenureError: The broker refused it or did not answer.
+        """
+        return await interventions.resume(self._asks(), resource_id, by=by)
+
+    async def change_roles(
+        self, changes: Iterable[RoleChange], *, drain_ms: int = 0, by: str | None = None
+    ) -> tuple[RoleChangeResult, ...]:
+        """Change the roles of many registrations, all or none; see `tenure.sdk.interventions.change_roles`.
+
+        Raises:
+            RequestRefusedError: Nothing was changed; `info.index` says which change was at fault.
+            TenureError: The broker did not answer.
+        """
+        return await interventions.change_roles(self._asks(), changes, drain_ms=drain_ms, by=by)

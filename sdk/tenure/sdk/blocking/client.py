@@ -226,8 +226,13 @@ class ServiceClient(OpenedFacade[AsyncClient]):
     services = waiting(AsyncClient.services)
     roles = waiting(AsyncClient.roles)
     resource = waiting(AsyncClient.resource)
+    tenures = waiting(AsyncClient.tenures)
+    pauses = waiting(AsyncClient.pauses)
     switchover = waiting(AsyncClient.switchover)
     cancel_switchover = waiting(AsyncClient.cancel_switchover)
+    pause = waiting(AsyncClient.pause)
+    resume = waiting(AsyncClient.resume)
+    change_roles = waiting(AsyncClient.change_roles)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
