@@ -303,6 +303,38 @@ async def test_old_events_go_and_are_missed(stores: Stores) -> None:
         await again.read_events(5, 2)
 
 
+@pytest.mark.parametrize(
+    ("before", "limit", "epochs"),
+    [(100, 10, [7, 5, 2]), (100, 2, [7, 5]), (7, 2, [5, 2]), (5, 1, [2]), (2, 10, []), (100, 0, [])],
+)
+async def test_tenures_of_a_resource_come_in_pages(stores: Stores, before: int, limit: int, epochs: list[int]) -> None:
+    """The newest come first, the one that lasts among them without an end, and none of another resource."""
+    store = await stores.open()
+    ended = (tenure(2, "r", ended=4), tenure(5, "r", ended=6))
+    others = (put(tenure(1, "s", ended=3)), put(active(8, "t")))
+    lasting = structs.replace(tenure(7, "r"), instance_id="gw-9", began_ms=active(9, "r").since_ms)
+    await store.commit(batch(1, *map(put, ended), *others, put(active(9, "r", epoch=7)), events=9))
+    by_epoch = {one.epoch: one for one in (*ended, lasting)}
+    expected = tuple(by_epoch[epoch] for epoch in epochs)
+    assert await store.read_tenures("r", before, limit) == expected
+    assert await store.read_tenures("nobody's", 100, 10) == ()
+    assert await (await stores.open()).read_tenures("r", before, limit) == expected
+
+
+async def test_old_tenures_go_with_the_events_of_their_end(stores: Stores) -> None:
+    """Of a resource without an active the newest tenure stays, older ones go with the events."""
+    store = await stores.open(small(events_kept=5))
+    old, newest, other = tenure(1, "r", ended=2), tenure(3, "r", ended=4), tenure(5, "s", ended=6)
+    await store.commit(batch(1, put(old), put(newest), put(other), events=6))
+    assert await store.read_tenures("r", 100, 10) == (newest, old)
+    await store.commit(batch(7, events=10))
+    await rest(store)
+    assert await store.read_tenures("r", 100, 10) == (newest,)
+    await store.commit(batch(17, forget("r")))
+    assert await store.read_tenures("r", 100, 10) == ()
+    assert await store.read_tenures("s", 100, 10) == (other,)
+
+
 async def test_another_history_has_another_id(stores: Stores) -> None:
     """A store keeps its history id for good."""
     store = await stores.open()
@@ -322,6 +354,8 @@ async def test_a_store_that_is_closed_stays_closed(stores: Stores) -> None:
         await store.load()
     with pytest.raises(StoreUnusableError):
         await store.read_events(0, 1)
+    with pytest.raises(StoreUnusableError):
+        await store.read_tenures("r", 1, 1)
     with pytest.raises(StoreUnusableError):
         await store.idle()
     assert (await (await stores.open()).load()).revision == 1

@@ -57,21 +57,21 @@ class Play:
         self._registration(standby(self._next(), resource))
 
     def claim(self, resource: str, _pick: int) -> None:
-        if self._holder(resource) is None:
+        if self.holder(resource) is None:
             self._begin(standby(self._next(), resource))
 
     def resign(self, resource: str, _pick: int) -> None:
-        self._end(self._holder(resource))
+        self._end(self.holder(resource))
 
     def promote(self, resource: str, pick: int) -> None:
-        if self._holder(resource) is None:
+        if self.holder(resource) is None:
             for one in self._some(self._of(resource), pick):
                 self._begin(one, self._next())
 
     def swap(self, resource: str, pick: int) -> None:
         waiting = [one for one in self._of(resource) if one.role is ServiceRole.STANDBY]
         for one in self._some(waiting, pick):
-            self._end(self._holder(resource))
+            self._end(self.holder(resource))
             self._begin(one, self._next())
 
     def update(self, resource: str, pick: int) -> None:
@@ -98,7 +98,7 @@ class Play:
     def _of(self, resource: str) -> list[Registration]:
         return [one for one in self.registrations.values() if one.resource_id == resource]
 
-    def _holder(self, resource: str) -> Registration | None:
+    def holder(self, resource: str) -> Registration | None:
         return next((one for one in self._of(resource) if one.role is ServiceRole.ACTIVE), None)
 
     def _some[T](self, records: Iterable[T], pick: int) -> list[T]:
@@ -162,6 +162,11 @@ async def check_equal(stores: list[Store], play: Play) -> None:
     assert {found.resource_id: found for found in state.tenures} == play.tenures
     for since in range(play.revision + 1):
         assert await page(stores[0], since) == await page(stores[1], since)
+    for resource in RESOURCES:
+        tenures, others = [await store.read_tenures(resource, play.revision + 1, 100) for store in stores]
+        assert tenures == others
+        newest = play.holder(resource) or play.tenures.get(resource)
+        assert [one.epoch for one in tenures[:1]] == ([] if newest is None else [newest.epoch])
 
 
 async def run(history: list[tuple[list[Step], Between]], places: list[Stores]) -> None:

@@ -13,7 +13,8 @@ from random import Random
 from typing import Final, Protocol
 
 from tenure.broker.clock import LeaseClock
-from tenure.broker.core import BrokerCore, EventsRead, Outgoing, Release
+from tenure.broker.core import BrokerCore, Outgoing, Release
+from tenure.broker.pages import EventsRead, StoreRead
 from tenure.broker.peers import NOBODY
 from tenure.contract import codec
 from tenure.contract.errors import ErrorCode, RevisionCompactedError
@@ -163,7 +164,7 @@ class BrokerHost(Process):
             self._send(one)
         core.conflicts.clear()
         core.interventions.clear()
-        reads, core.event_reads = core.event_reads, []
+        reads, core.store_reads = core.store_reads, []
         for read in reads:
             self.later(self.store_ms, partial(self._read, read))
         self._store()
@@ -304,8 +305,8 @@ class BrokerHost(Process):
         self._is_pausing = False
         self._settle()
 
-    def _read(self, read: EventsRead) -> None:
-        if self.core is None:
+    def _read(self, read: StoreRead) -> None:
+        if self.core is None or not isinstance(read, EventsRead):  # nobody here asks for tenures
             return
         try:
             outgoing = self.core.events_page(read, self.disk.page(read.since, read.limit))

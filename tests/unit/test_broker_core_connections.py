@@ -7,11 +7,10 @@ import pytest
 from tenure.broker.core_limits import CoreLimits
 from tenure.broker.peers import Peer
 from tenure.contract import codec
-from tenure.contract.errors import ErrorCode, RevisionCompactedError
+from tenure.contract.errors import ErrorCode
 from tenure.contract.limits import PROTOCOL_VERSION
 from tenure.contract.messages import (
     ErrorReply,
-    EventPage,
     GetResource,
     Heartbeat,
     HeartbeatAck,
@@ -363,92 +362,3 @@ def test_a_broker_that_leaves_tells_every_session_and_takes_no_more_requests() -
     assert codes(stage.sent()) == [ErrorCode.SHUTTING_DOWN] * 3
     assert stage.beat("b", 2).session > 0
     assert codes(stage.commit()) == [None]
-
-
-# --- events from the store --------------------------------------------------------------------------------------------
-
-
-def test_a_read_of_events_goes_to_the_store_and_its_page_comes_back() -> None:
-    """The core checks what is asked for and hands it on; the answer names how far the history goes."""
-    stage = CoreStage()
-    stage.open("a")
-    request_id = stage.says("a/requests", ReadEvents(since=0, limit=1))
-
-    (read,) = stage.core.event_reads
-
-    assert (read.since, read.limit) == (0, 1)
-    answer = stage.core.events_page(read, tuple(stage.published[:1]))
-    page = codec.decode_broker(answer.body)
-    assert (answer.route.routing_id, answer.request_id) == (b"a/requests", request_id)
-    assert isinstance(page, EventPage)
-    assert (page.events, page.revision) == (tuple(stage.published[:1]), stage.core.registry.committed_revision)
-
-
-def test_a_page_of_events_does_not_go_beyond_what_its_broker_knows_to_be_committed() -> None:
-    """★ The store shows a batch before its commit is reported: a listener must not get ahead of the broker it asks."""
-    stage = CoreStage()
-    stage.open("a")
-    known = stage.core.registry.committed_revision
-    stage.says("a/requests", ReadEvents(since=known - 1))
-    stage.says("a/requests", claim_of("a"))
-    batch = stage.core.take_batch()
-    assert batch is not None
-    (read,) = stage.core.event_reads
-
-    answer = stage.core.events_page(read, (stage.published[-1], *batch.events))
-
-    page = codec.decode_broker(answer.body)
-    assert isinstance(page, EventPage)
-    assert ([event.revision for event in page.events], page.revision) == ([known], known)
-    stage.core.committed()
-    stage.says("a/requests", ReadEvents(since=page.events[-1].revision))
-    assert codes(stage.sent()) == []
-
-
-@pytest.mark.parametrize(("since", "limit"), [(0, 0), (0, 1_001), (-1, 10), (10_000, 10)])
-def test_a_read_of_events_that_cannot_be_is_refused(since: int, limit: int) -> None:
-    """Pages have 1 to 1,000 items, and revisions are those of this history."""
-    stage = CoreStage()
-    stage.open("a")
-    stage.says("a/requests", ReadEvents(since=since, limit=limit))
-    assert codes(stage.sent()) == [ErrorCode.INVALID_REQUEST]
-    assert stage.core.event_reads == []
-
-
-def test_reads_of_events_count_as_unanswered() -> None:
-    """Until the store has answered, they take the room of a connection; a refusal frees it as a page does."""
-    stage = CoreStage(CoreLimits(requests_in_flight_max=2))
-    stage.open("a")
-    for _ in range(3):
-        stage.says("a/requests", ReadEvents())
-    assert codes(stage.sent()) == [ErrorCode.OVERLOADED]
-    first, second = stage.core.event_reads
-
-    stage.core.events_page(first, ())
-    refused = stage.core.refuse_read(second, RevisionCompactedError("gone", revision=7))
-    assert isinstance(codec.decode_broker(refused.body), ErrorReply)
-
-    stage.says("a/requests", ReadEvents())
-    stage.says("a/requests", ReadEvents())
-    assert stage.sent() == []
-
-
-def test_reads_of_events_survive_a_failed_commit() -> None:
-    """They are answered from what is committed, which a refused commit does not change."""
-    stage = CoreStage()
-    stage.open("a")
-    stage.says("a/requests", ReadEvents())
-    stage.says("a/requests", claim_of("a"))
-    stage.core.start_again(stage.ledger.stored(), stage.now, ErrorCode.STORAGE_UNAVAILABLE, "the disk is full")
-    assert len(stage.core.event_reads) == 1
-
-
-def test_progress_tells_how_far_the_committed_history_goes() -> None:
-    """What is decided and not committed is not told."""
-    stage = CoreStage()
-    stage.open("a")
-    before = stage.core.progress()
-    stage.says("a/requests", claim_of("a"))
-    assert stage.core.progress() == before
-    stage.commit()
-    assert stage.core.progress() != before

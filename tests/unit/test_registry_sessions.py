@@ -13,7 +13,7 @@ from tenure.contract.errors import (
     UnsupportedVersionError,
 )
 from tenure.contract.events import SessionClosedEvent, SessionOpenedEvent
-from tenure.contract.messages import Goodbye, Heartbeat, Hello, ReadEvents, Register, Welcome
+from tenure.contract.messages import Goodbye, Heartbeat, Hello, ListTenures, ReadEvents, Register, Welcome
 from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tenure.domain.limits import RegistryLimits
 from tests.unit.scene import HISTORY, Client, Scene
@@ -282,7 +282,8 @@ def test_a_new_session_is_starting() -> None:
     assert scene.resource("r").standbys[0].status is ServiceStatus.DEGRADED
 
 
-def test_events_are_not_read_from_the_registry() -> None:
-    """`read_events` is answered from the store; a shell that brings it to the registry is told so."""
-    with pytest.raises(InvalidRequestError):
-        Scene().ask(ReadEvents())
+def test_events_and_tenures_are_not_read_from_the_registry() -> None:
+    """They are answered from the store; a shell that brings such a request to the registry is told so."""
+    for request in (ReadEvents(), ListTenures(resource_id="r")):
+        with pytest.raises(InvalidRequestError):
+            Scene().ask(request)

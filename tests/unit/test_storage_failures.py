@@ -79,6 +79,8 @@ async def assert_failed(store: SqliteStore) -> None:
     with pytest.raises(StoreFailedError):
         await store.read_events(0, 1)
     with pytest.raises(StoreFailedError):
+        await store.read_tenures("r", 1, 1)
+    with pytest.raises(StoreFailedError):
         await store.idle()
 
 

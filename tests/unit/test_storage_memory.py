@@ -29,7 +29,13 @@ async def test_an_outcome_left_open_on_demand(is_applied: bool) -> None:
     store.fail_next_commit(applied=is_applied, reason="fsync")
     with pytest.raises(StoreFailedError, match="fsync"):
         await store.commit(batch(2, put(session(2))))
-    for refused in (store.load(), store.commit(batch(2)), store.read_events(0, 1), store.idle()):
+    for refused in (
+        store.load(),
+        store.commit(batch(2)),
+        store.read_events(0, 1),
+        store.read_tenures("r", 1, 1),
+        store.idle(),
+    ):
         with pytest.raises(StoreFailedError):
             await refused
     successor = store.crash()

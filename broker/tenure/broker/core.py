@@ -16,6 +16,7 @@ from msgspec import Struct
 from tenure.broker.batches import Batches
 from tenure.broker.connections import Connection, Connections, Route
 from tenure.broker.core_limits import CoreLimits
+from tenure.broker.pages import EventsRead, StoreRead, TenuresRead, events_page, store_read, tenures_page
 from tenure.broker.peers import Peer
 from tenure.contract import codec
 from tenure.contract.errors import (
@@ -29,18 +30,18 @@ from tenure.contract.errors import (
     ShuttingDownError,
 )
 from tenure.contract.events import AnyEvent, SessionClosedEvent
-from tenure.contract.limits import PAGE_ITEMS_MAX, REQUEST_ID_BYTES_MAX
+from tenure.contract.limits import REQUEST_ID_BYTES_MAX
 from tenure.contract.messages import (
     BrokerMessage,
     CancelSwitchover,
     ClientMessage,
     Closing,
     ErrorReply,
-    EventPage,
     ExpireSession,
     Goodbye,
     Heartbeat,
     Hello,
+    ListTenures,
     Progress,
     ReadEvents,
     Register,
@@ -52,7 +53,7 @@ from tenure.contract.messages import (
 )
 from tenure.contract.vocabulary import ChangeReason, Channel
 from tenure.domain.limits import RegistryLimits
-from tenure.domain.records import Batch, Instant, StoredState
+from tenure.domain.records import Batch, Instant, StoredState, Tenure
 from tenure.domain.registry import Decision, Origin, Registry
 
 _RETRY_AFTER_MS = 100
@@ -65,15 +66,6 @@ class Outgoing(Struct, frozen=True, gc=False):
     request_id: bytes
     """Empty for what answers nothing."""
     body: bytes
-
-
-class EventsRead(Struct, frozen=True, kw_only=True):
-    """A read of events that the store has to answer."""
-
-    connection: Connection
-    request_id: bytes
-    since: int
-    limit: int
 
 
 class Intervention(NamedTuple):
@@ -111,8 +103,8 @@ class BrokerCore:
         self.connections = Connections(self.limits.readers_max)
         self.outgoing: list[Outgoing] = []
         """What may be sent now; the caller takes it."""
-        self.event_reads: list[EventsRead] = []
-        """What the store has to answer; the caller takes it and comes back with `events_page` or `refuse`."""
+        self.store_reads: list[StoreRead] = []
+        """What the store has to answer; the caller takes it and comes back with a page or `refuse_read`."""
         self.conflicts: list[tuple[Register, ErrorInfo]] = []
         """Refused claims, for the log; the caller takes them."""
         self.interventions: list[Intervention] = []
@@ -147,8 +139,10 @@ class BrokerCore:
             if isinstance(request, Heartbeat):
                 if connection.channel is not Channel.CONTROL:
                     raise InvalidRequestError("heartbeats belong on the control channel")
-            elif isinstance(request, ReadEvents):
-                self._read_events(connection, request_id, request)
+            elif isinstance(request, (ReadEvents, ListTenures)):
+                read = store_read(request, connection, request_id, self.registry.committed_revision)
+                connection.in_flight += 1
+                self.store_reads.append(read)
                 return request
         except RequestRefusedError as refusal:
             self._refuse_unknown(route, request_id, refusal)
@@ -234,21 +228,18 @@ class BrokerCore:
     # --- answers of the shell's own -----------------------------------------------------------------------------------
 
     def events_page(self, read: EventsRead, events: tuple[AnyEvent, ...]) -> Outgoing:
-        """The answer to a read of events.
+        """The answer to a read of events."""
+        registry = self.registry
+        return _answer_read(read, events_page(read, events, registry.history_id, registry.committed_revision))
 
-        The store may show a batch before its commit is reported here. What is beyond `committed_revision` is left out:
-        asked for what follows on it, this broker would say that it never was.
-        """
-        read.connection.in_flight -= 1
-        revision = self.registry.committed_revision
-        known = events[: max(0, revision - read.since)]
-        page = EventPage(history_id=self.registry.history_id, events=known, revision=revision)
-        return Outgoing(read.connection.route, read.request_id, codec.encode(page))
+    def tenures_page(self, read: TenuresRead, tenures: tuple[Tenure, ...]) -> Outgoing:
+        """The answer to a read of tenures."""
+        registry = self.registry
+        return _answer_read(read, tenures_page(read, tenures, registry.history_id, registry.committed_revision))
 
-    def refuse_read(self, read: EventsRead, refusal: RequestRefusedError) -> Outgoing:
-        """The answer to a read of events that cannot be had."""
-        read.connection.in_flight -= 1
-        return Outgoing(read.connection.route, read.request_id, codec.encode(ErrorReply(error=refusal.info)))
+    def refuse_read(self, read: StoreRead, refusal: RequestRefusedError) -> Outgoing:
+        """The answer to a read of the store that cannot be had."""
+        return _answer_read(read, ErrorReply(error=refusal.info))
 
     def progress(self) -> bytes:
         """How far the stream has come."""
@@ -311,18 +302,6 @@ class BrokerCore:
                 retry_after_ms=_RETRY_AFTER_MS,
             )
 
-    def _read_events(self, connection: Connection, request_id: bytes, request: ReadEvents) -> None:
-        if not 1 <= request.limit <= PAGE_ITEMS_MAX:
-            raise InvalidRequestError(f"limit is {request.limit}; a page has 1 to {PAGE_ITEMS_MAX} items")
-        if not 0 <= request.since <= self.registry.committed_revision:
-            raise InvalidRequestError(
-                f"since is {request.since}; this history has revisions 0 to {self.registry.committed_revision}"
-            )
-        connection.in_flight += 1
-        self.event_reads.append(
-            EventsRead(connection=connection, request_id=request_id, since=request.since, limit=request.limit)
-        )
-
     def _record(
         self,
         decision: Decision,
@@ -367,6 +346,11 @@ class BrokerCore:
     def _refuse_unknown(self, route: Route, request_id: bytes, refusal: RequestRefusedError) -> None:
         """Refuse what was not even looked up in the registry, at once."""
         self.outgoing.append(Outgoing(route, request_id, codec.encode(ErrorReply(error=refusal.info))))
+
+
+def _answer_read(read: StoreRead, reply: BrokerMessage) -> Outgoing:
+    read.connection.in_flight -= 1
+    return Outgoing(read.connection.route, read.request_id, codec.encode(reply))
 
 
 def _shutting_down() -> ShuttingDownError:

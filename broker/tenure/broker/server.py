@@ -22,10 +22,10 @@ from tenure.broker.clock import LeaseClock
 from tenure.broker.config import Config
 from tenure.broker.connections import Connection
 from tenure.broker.core import BrokerCore, Outgoing, Release
-from tenure.broker.event_reads import EventReads
 from tenure.broker.logs import ConflictLog, RoleLog, log_intervention
 from tenure.broker.proof import ExitWatch
 from tenure.broker.sockets import Context, Publisher, Received, Requests, bind_requests
+from tenure.broker.store_reads import StoreReads
 from tenure.contract.errors import ErrorCode
 from tenure.contract.events import SessionClosedEvent
 from tenure.contract.limits import PROGRESS_INTERVAL_MS
@@ -78,7 +78,7 @@ class Broker:
         self._is_idle = False
         self._committed_ms = self._idled_ms = self._planned_ms
         self._core: BrokerCore
-        self._reads: EventReads
+        self._reads: StoreReads
 
     @classmethod
     async def start(cls, config: Config, store: Store, *, clock: LeaseClock | None = None, version: str = "") -> Broker:
@@ -160,7 +160,7 @@ class Broker:
             events_endpoints=self.events_endpoints,
             broker=f"tenure {self._version}".strip(),
         )
-        self._reads = EventReads(self._core, self._store, self._send, self._log)
+        self._reads = StoreReads(self._core, self._store, self._send, self._log)
         self._routers = bind_requests(
             self._context, self._config.bind, limits.frame_bytes_max, 2 * limits.requests_in_flight_max
         )
@@ -257,7 +257,7 @@ class Broker:
                 log_intervention(self._log, *intervention)
         if core.has_batch:
             self._work.set()
-        if core.event_reads:
+        if core.store_reads:
             self._reads.wake()
 
     def _send(self, messages: Collection[Outgoing]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from tenure.contract.events import AnyEvent
-from tenure.domain.records import Batch, StoredState
+from tenure.domain.records import Batch, StoredState, Tenure
 
 
 class StoreError(Exception):
@@ -51,7 +51,7 @@ class EventsCompactedError(StoreError):
 
 
 class Store(Protocol):
-    """Where the registry is durable. One caller; `read_events` and `idle` may run beside a commit."""
+    """Where the registry is durable. One caller; reads and `idle` may run beside a commit."""
 
     async def load(self) -> StoredState:
         """Everything committed. Called at start and again after a refused commit."""
@@ -72,6 +72,13 @@ class Store(Protocol):
 
         Raises:
             EventsCompactedError: Event `since` + 1 has existed and is no longer kept.
+        """
+        ...
+
+    async def read_tenures(self, resource_id: str, before: int, limit: int) -> tuple[Tenure, ...]:
+        """Up to `limit` tenures of a resource that are kept and have a lower epoch than `before`, the newest first.
+
+        The one that lasts is among them, and has no end.
         """
         ...
 

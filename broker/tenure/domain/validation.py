@@ -32,6 +32,7 @@ from tenure.contract.messages import (
     ExpireSession,
     Heartbeat,
     Hello,
+    ListTenures,
     Register,
     RegisterMany,
     Switchover,
@@ -116,6 +117,16 @@ def check_expire_session(request: ExpireSession) -> None:
     """
     _number("session", request.session, 1, _NUMBER_MAX)
     _text("by", request.by, 0, NAME_BYTES_MAX)
+
+
+def check_list_tenures(request: ListTenures) -> None:
+    """Check which tenures are asked for; how many go into a page is checked for all pages alike.
+
+    Raises:
+        InvalidRequestError: A value is not allowed.
+    """
+    check_name("resource_id", request.resource_id)
+    _number("before", request.before, 0, _NUMBER_MAX)
 
 
 def check_register(request: Register, lease_ms: int) -> None:

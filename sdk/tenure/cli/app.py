@@ -19,6 +19,7 @@ from tenure.cli.run import run
 from tenure.cli.serve import serve
 from tenure.cli.status import status
 from tenure.cli.switchover import switchover
+from tenure.cli.tenures import history
 from tenure.cli.verify import verify
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app.command()(serve)
 app.command()(status)
 app.command()(events)
 app.command()(explain)
+app.command()(history)
 app.command(context_settings={"allow_interspersed_args": False})(run)
 app.command()(switchover)
 app.command()(resign)

@@ -304,6 +304,17 @@ def read_page(connection: sqlite3.Connection, since: int, limit: int) -> tuple[A
     return tuple(event for offset, event in enumerate(events) if event.revision == first + offset)
 
 
+def read_tenures(connection: sqlite3.Connection, resource_id: str, before: int, limit: int) -> tuple[Tenure, ...]:
+    """Up to `limit` tenures of a resource before an epoch, as `Store.read_tenures` has them; on the reader's thread.
+
+    Raises:
+        StoreUnusableError: They cannot be read.
+    """
+    with readable():
+        found = connection.execute(queries()["read_tenures_of"], (resource_id, before, max(limit, 0))).fetchone()[0]
+        return tuple(_tenures.decode(found))
+
+
 @contextmanager
 def readable() -> Generator[None]:
     """What cannot be read makes the store unusable.

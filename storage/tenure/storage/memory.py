@@ -122,6 +122,16 @@ class MemoryStore:
         self._raise_unreadable()
         return self._disk.page(max(since, 0), max(limit, 0))
 
+    async def read_tenures(self, resource_id: str, before: int, limit: int) -> tuple[Tenure, ...]:
+        """Up to `limit` tenures of a resource with a lower epoch than `before`, the newest first.
+
+        Raises:
+            StoreUnusableError: The store is closed.
+            StoreFailedError: The outcome of an earlier commit is open.
+        """
+        self._raise_unreadable()
+        return self._disk.tenures_of(resource_id, before)[: max(limit, 0)]
+
     async def idle(self) -> None:
         """Forget the events that are not kept.
 
@@ -174,6 +184,8 @@ class _Disk:
         self.registrations: dict[int, Registration] = {}
         self.tenures: dict[str, Tenure] = {}
         """The newest of each resource that has ended."""
+        self._ended: dict[str, dict[int, Tenure]] = {}
+        """By resource and epoch, all that are kept."""
         self._next_revision = 1
         self._first_kept = 1
         self._bodies: dict[int, bytes] = {}
@@ -205,6 +217,15 @@ class _Disk:
         _merge(self.sessions, delta.sessions)
         _merge(self.registrations, delta.registrations)
         _merge(self.tenures, delta.tenures)
+        for change in batch.changes:
+            match change:
+                case PutTenure(tenure):
+                    self._ended.setdefault(tenure.resource_id, {})[tenure.epoch] = tenure
+                case ForgetResource(resource_id):
+                    self._ended.pop(resource_id, None)
+                case _:
+                    pass
+        self._drop_old_tenures()
         self._bodies.update(enumerate(batch.encoded_events, batch.first_revision))
         self._next_revision += len(batch.events)
 
@@ -214,10 +235,37 @@ class _Disk:
             raise EventsCompactedError(self._first_kept)
         return tuple(decode_event(self._bodies[revision]) for revision in range(first, end))
 
+    def tenures_of(self, resource_id: str, before: int) -> tuple[Tenure, ...]:
+        found = self._ended.get(resource_id, {}).values()
+        tenures = [tenure for tenure in (*found, *self._lasting(resource_id)) if tenure.epoch < before]
+        return tuple(sorted(tenures, key=lambda tenure: -tenure.epoch))
+
     def prune(self, events_kept: int) -> None:
         while self._next_revision - self._first_kept > events_kept:
             del self._bodies[self._first_kept]
             self._first_kept += 1
+        self._drop_old_tenures()
+
+    def _lasting(self, resource_id: str) -> Iterable[Tenure]:
+        """The tenure that lasts, if one does, as its registration says."""
+        number = self._active.get(resource_id)
+        if number is not None:
+            active = self.registrations[number]
+            yield Tenure(
+                epoch=active.epoch,
+                resource_id=resource_id,
+                service_name=active.service_name,
+                instance_id=active.instance_id,
+                began_ms=active.since_ms,
+            )
+
+    def _drop_old_tenures(self) -> None:
+        """Those go that ended before the oldest event, but for the newest of each resource."""
+        for ended in self._ended.values():
+            newest = max(ended)
+            for epoch, tenure in list(ended.items()):
+                if epoch != newest and (tenure.end_revision or 0) < self._first_kept:
+                    del ended[epoch]
 
     def _check_revisions(self, batch: Batch) -> None:
         if batch.first_revision != self._next_revision:

@@ -43,6 +43,18 @@ FROM (
     FROM registrations WHERE role = 'active'
     ORDER BY epoch);
 
+-- The newest tenures of a resource before an epoch, the newest first: those that have ended, and the one that lasts.
+-- name: read_tenures_of
+SELECT json_group_array(json_array(
+    epoch, ?1, service_name, instance_id, began_ms, ended_ms, end_revision, end_reason))
+FROM (
+    SELECT epoch, service_name, instance_id, began_ms, ended_ms, end_revision, end_reason
+    FROM tenures WHERE resource_id = ?1 AND epoch < ?2
+    UNION ALL
+    SELECT epoch, service_name, instance_id, since_ms, NULL, NULL, NULL
+    FROM registrations WHERE resource_id = ?1 AND role = 'active' AND epoch < ?2
+    ORDER BY epoch DESC LIMIT ?3);
+
 -- Bodies are bytes, which JSON has no word for, so they travel as hexadecimal digits.
 -- name: read_events
 SELECT min(revision), json_group_array(hex(body))

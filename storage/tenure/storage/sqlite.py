@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 
 from tenure.contract.events import AnyEvent
-from tenure.domain.records import Batch, StoredState
+from tenure.domain.records import Batch, StoredState, Tenure
 from tenure.domain.store import StoreFailedError, StoreRefusedError, StoreUnusableError
 from tenure.storage.completion import to_its_end
-from tenure.storage.database import Database, read_page
+from tenure.storage.database import Database, read_page, read_tenures
 from tenure.storage.lock import StoreLock
 from tenure.storage.opening import DATABASE_FILE, open_reader, open_writer
 from tenure.storage.options import StoreOptions
@@ -96,10 +96,16 @@ class SqliteStore:
             StoreUnusableError: They cannot be read, or the store is closed.
             StoreFailedError: The outcome of an earlier commit is open.
         """
-        self._raise_closed()
-        if self._database.failure is not None:
-            raise StoreFailedError(self._database.failure)
-        return await self._reader.submit(lambda: read_page(self._reader.sqlite, since, limit))
+        return await self._on_reader(lambda: read_page(self._reader.sqlite, since, limit))
+
+    async def read_tenures(self, resource_id: str, before: int, limit: int) -> tuple[Tenure, ...]:
+        """Up to `limit` tenures of a resource with a lower epoch than `before`, the newest first; beside commits.
+
+        Raises:
+            StoreUnusableError: They cannot be read, or the store is closed.
+            StoreFailedError: The outcome of an earlier commit is open.
+        """
+        return await self._on_reader(lambda: read_tenures(self._reader.sqlite, resource_id, before, limit))
 
     async def idle(self) -> None:
         """One short piece of what was put off: a checkpoint, or a slice of the events that are not kept.
@@ -138,6 +144,12 @@ class SqliteStore:
     def _on_writer[T](self, function: Callable[[], T]) -> asyncio.Future[T]:
         self._raise_closed()
         return self._writer.submit(function)
+
+    def _on_reader[T](self, function: Callable[[], T]) -> asyncio.Future[T]:
+        self._raise_closed()
+        if self._database.failure is not None:
+            raise StoreFailedError(self._database.failure)
+        return self._reader.submit(function)
 
     def _raise_closed(self) -> None:
         if self._closing is not None:

@@ -1,4 +1,4 @@
-"""Reads of events: the store answers them beside its commits, one after the other, and nothing else waits for that."""
+"""Reads of events and tenures: the store answers them beside its commits, in order, and nothing else waits for that."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection
 
 from structlog.typing import FilteringBoundLogger
 
-from tenure.broker.core import BrokerCore, EventsRead, Outgoing
+from tenure.broker.core import BrokerCore, Outgoing
+from tenure.broker.pages import EventsRead, StoreRead
 from tenure.contract.errors import InternalError, RevisionCompactedError
 from tenure.domain.store import EventsCompactedError, Store, StoreError
 
 
-class EventReads:
+class StoreReads:
     """What the core asks the store for, from the broker's start to its end."""
 
     def __init__(
@@ -36,19 +37,21 @@ class EventReads:
         """Answer what is asked for, and wait for more."""
         while True:
             self._asked.clear()
-            reads, self._core.event_reads = self._core.event_reads, []
+            reads, self._core.store_reads = self._core.store_reads, []
             for read in reads:
                 self._send([await self._answer(read)])
-            if not self._core.event_reads:
+            if not self._core.store_reads:
                 await self._asked.wait()
 
-    async def _answer(self, read: EventsRead) -> Outgoing:
+    async def _answer(self, read: StoreRead) -> Outgoing:
         try:
-            events = await self._store.read_events(read.since, read.limit)
+            if isinstance(read, EventsRead):
+                return self._core.events_page(read, await self._store.read_events(read.since, read.limit))
+            tenures = await self._store.read_tenures(read.resource_id, read.before, read.limit)
         except EventsCompactedError as gone:
             refusal = RevisionCompactedError(f"{gone}; start again from a snapshot", revision=gone.first_revision)
             return self._core.refuse_read(read, refusal)
         except StoreError as error:
-            self._log.error("events.unreadable", exc_info=True)
+            self._log.error("store.unreadable", exc_info=True)
             return self._core.refuse_read(read, InternalError(f"the store could not be read: {error}"))
-        return self._core.events_page(read, events)
+        return self._core.tenures_page(read, tenures)
