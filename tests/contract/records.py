@@ -9,13 +9,16 @@ from msgspec import structs
 
 from tenure.contract.codec import encode
 from tenure.contract.events import AnyEvent, SessionOpenedEvent
+from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.records import (
     Batch,
     Change,
+    DropPause,
     DropRegistration,
     DropSession,
     ForgetResource,
+    PutPause,
     PutRegistration,
     PutSession,
     PutTenure,
@@ -77,7 +80,12 @@ def tenure(epoch: int, resource_id: str, *, ended: int | None = None) -> Tenure:
     )
 
 
-def put(record: Session | Registration | Tenure) -> Change:
+def paused(resource_id: str, *, why: str = "work") -> Pause:
+    """A pause."""
+    return Pause(resource_id=resource_id, why=why, paused_ms=NOW_MS + 1, until_ms=NOW_MS + 2, by="ada")
+
+
+def put(record: Session | Registration | Tenure | Pause) -> Change:
     """The change that makes a record true."""
     match record:
         case Session():
@@ -86,10 +94,14 @@ def put(record: Session | Registration | Tenure) -> Change:
             return PutRegistration(record)
         case Tenure():
             return PutTenure(record)
+        case Pause():
+            return PutPause(record)
 
 
-def drop(record: Session | Registration) -> Change:
+def drop(record: Session | Registration | Pause) -> Change:
     """The change that takes a record away."""
+    if isinstance(record, Pause):
+        return DropPause(record.resource_id)
     return DropSession(record.number) if isinstance(record, Session) else DropRegistration(record.registration_id)
 
 

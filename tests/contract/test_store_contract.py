@@ -23,6 +23,7 @@ from tests.contract.records import (
     drop,
     event,
     forget,
+    paused,
     put,
     session,
     standby,
@@ -184,6 +185,18 @@ async def test_a_tenure_ends_and_its_resource_is_forgotten_in_one_batch(stores: 
     state = await committed(store, batch(3, *changes, events=4))
     assert state.tenures == (tenure(5, "s", ended=6),)
     assert not state.registrations
+
+
+async def test_pauses_come_back_until_they_are_dropped(stores: Stores) -> None:
+    """By resource; the newest word on one counts, and what comes and goes in one batch was never there."""
+    store = await stores.open()
+    await store.commit(batch(1, put(paused("s")), put(paused("größe")), put(paused("r")), events=3))
+    state = await committed(store, batch(4, put(paused("r", why="other «work»")), drop(paused("s")), events=2))
+    assert state.pauses == (paused("größe"), paused("r", why="other «work»"))
+    again = batch(6, put(paused("t")), drop(paused("t")), drop(paused("r")), put(paused("r")), events=4)
+    state = await committed(store, again)
+    assert state.pauses == (paused("größe"), paused("r"))
+    assert await (await stores.open()).load() == state
 
 
 def _two_in_one_batch() -> Batch:

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from tenure.contract.events import AnyEvent
+from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 from tenure.domain.records import Change, Registration, Session, Tenure
 from tenure.domain.store import EventsCompactedError, Store, StoreRefusedError
-from tests.contract.records import active, batch, drop, forget, put, session, standby, tenure
+from tests.contract.records import active, batch, drop, forget, paused, put, session, standby, tenure
 from tests.contract.stores import MemoryStores, SqliteStores, Stores, rest, small
 
 type Step = tuple[str, int, int]
@@ -39,6 +40,7 @@ class Play:
         self.sessions: dict[int, Session] = {}
         self.registrations: dict[int, Registration] = {}
         self.tenures: dict[str, Tenure] = {}
+        self.pauses: dict[str, Pause] = {}
 
     def open(self, _resource: str, _pick: int) -> None:
         self._session(session(self._next()))
@@ -91,6 +93,16 @@ class Play:
             self.tenures.pop(resource, None)
             self.changes.append(forget(resource))
 
+    def pause(self, resource: str, pick: int) -> None:
+        self.pauses[resource] = paused(resource, why=f"reason {pick}")
+        self.changes.append(put(self.pauses[resource]))
+        self._next()
+
+    def resume(self, resource: str, _pick: int) -> None:
+        if resource in self.pauses:
+            self.changes.append(drop(self.pauses.pop(resource)))
+            self._next()
+
     def _next(self) -> int:
         self.revision += 1
         return self.revision
@@ -134,7 +146,7 @@ STEPS: Final[dict[str, Callable[[Play, str, int], None]]] = {
     step.__name__: step
     for step in (
         Play.open, Play.report, Play.close, Play.join, Play.claim, Play.resign, Play.promote, Play.swap, Play.update,
-        Play.leave, Play.forget,
+        Play.leave, Play.forget, Play.pause, Play.resume,
     )
 }  # fmt: skip
 
@@ -160,6 +172,7 @@ async def check_equal(stores: list[Store], play: Play) -> None:
     assert {found.number: found for found in state.sessions} == play.sessions
     assert {found.registration_id: found for found in state.registrations} == play.registrations
     assert {found.resource_id: found for found in state.tenures} == play.tenures
+    assert {found.resource_id: found for found in state.pauses} == play.pauses
     for since in range(play.revision + 1):
         assert await page(stores[0], since) == await page(stores[1], since)
     for resource in RESOURCES:

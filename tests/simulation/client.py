@@ -17,10 +17,9 @@ from tenure.contract.errors import (
     StorageUnavailableError,
 )
 from tenure.contract.messages import (
-    CancelSwitchover,
+    AnyIntervention,
     Deregister,
     Deregistered,
-    ExpireSession,
     GetResource,
     Goodbye,
     ListServices,
@@ -30,7 +29,6 @@ from tenure.contract.messages import (
     Resigned,
     Resource,
     ServicePage,
-    Switchover,
 )
 from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
 from tenure.sdk.session import Phase
@@ -106,7 +104,7 @@ class Client(Shell):
         """Report another status from the next heartbeat on."""
         self.status = self.core.status = status
 
-    def operate(self, request: Switchover | CancelSwitchover | ExpireSession) -> None:
+    def operate(self, request: AnyIntervention) -> None:
         """Send what an operator asks for, without caring for the answer."""
         self.ask(request, lambda _: None)
 

@@ -6,14 +6,19 @@ committed state. Nothing is ever taken out of a log, so what was in it once can 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Final
+
 from msgspec import structs
 
-from tenure.contract.events import AnyEvent, RoleChangedEvent
-from tenure.contract.vocabulary import ServiceRole
+from tenure.contract.events import AnyEvent, ResourcePausedEvent, ResourceResumedEvent, RoleChangedEvent
+from tenure.contract.vocabulary import ChangeReason, ServiceRole
 from tenure.domain.records import Batch, Registration, StoredState
 from tenure.domain.store import EventsCompactedError
 from tests.simulation.violation import Violation
 from tests.unit.scene import Ledger
+
+_UNASKED: Final = frozenset({ChangeReason.FAILOVER, ChangeReason.SUCCESSION})
 
 
 class Disk:
@@ -44,6 +49,11 @@ class Disk:
         """Who is active, by resource."""
         return self._active
 
+    @property
+    def paused(self) -> Collection[str]:
+        """Which resources are paused."""
+        return self._ledger.pauses
+
     def registration(self, registration_id: int) -> Registration | None:
         """A registration as committed."""
         return self._ledger.registrations.get(registration_id)
@@ -64,6 +74,7 @@ class Disk:
         """Keep a batch: all of it or, if it breaks a rule, an alarm."""
         if batch.first_revision != self.revision + 1:
             raise Violation("revisions", f"a batch from {batch.first_revision} on after revision {self.revision}")
+        paused = set(self._ledger.pauses)
         for revision, event in enumerate(batch.events, batch.first_revision):
             if event.revision != revision:
                 raise Violation("revisions", f"event {event.revision} where {revision} was due")
@@ -72,10 +83,21 @@ class Disk:
                     before = self.last_epoch(event.resource_id)
                     raise Violation("epochs", f"{event.resource_id}: epoch {event.epoch} after {before}")
                 self._last_epochs[event.resource_id] = event.epoch
+            self._check_pauses(event, paused)
         self._ledger.take(batch.changes, batch.events[-1].revision)
         self.log.extend(batch.events)
         self._batches.append(batch)
         self._find_active()
+
+    @staticmethod
+    def _check_pauses(event: AnyEvent, paused: set[str]) -> None:
+        """While a resource is paused nobody is promoted whom nobody has asked for."""
+        if isinstance(event, ResourcePausedEvent):
+            paused.add(event.resource_id)
+        elif isinstance(event, ResourceResumedEvent):
+            paused.remove(event.resource_id)
+        elif isinstance(event, RoleChangedEvent) and event.reason in _UNASKED and event.resource_id in paused:
+            raise Violation("paused", f"{event} while {event.resource_id} is paused")
 
     def _find_active(self) -> None:
         self._active = {}
@@ -114,6 +136,7 @@ class Disk:
         ledger.sessions.update(self._ledger.sessions)
         ledger.registrations.update(self._ledger.registrations)
         ledger.tenures.update(self._ledger.tenures)
+        ledger.pauses.update(self._ledger.pauses)
         restored._last_epochs.update(self._last_epochs)
         restored._find_active()
         restored._origin = self

@@ -11,6 +11,8 @@ from functools import partial
 from typing import Final
 
 from tenure.contract import codec
+from tenure.contract.interventions import PauseResource, ResumeResource
+from tenure.contract.limits import PAUSE_MS_MIN
 from tenure.contract.messages import BrokerMessage, CancelSwitchover, ExpireSession, Switchover
 from tenure.contract.vocabulary import Channel, ServiceStatus
 from tenure.sdk.session import Phase
@@ -50,6 +52,7 @@ class Faults:
             "leave": self._leave,
             "switchover": self._switchover,
             "hasty switchover": self._hasty_switchover,
+            "pauses of resources": self._pause_or_resume,
             "status": self._status,
             "listener": self._listener,
         }
@@ -262,7 +265,7 @@ class Faults:
         seen = max((client.core.last_revision for client in witnesses), default=0)
         world.host.crash()
         copy = truth.old_copy(self.chance.randint(1, 8))
-        if not copy.revision < seen <= truth.revision or not witnesses:
+        if not copy.revision < seen <= truth.revision or not witnesses or copy.paused:
             self._start_broker()
             return
         world.count("fault: old copy")
@@ -373,6 +376,19 @@ class Faults:
         if active is not None:
             self.world.count("switchovers asked for")
             client.operate(Switchover(resource_id=resource_id, epoch=active.epoch, even_if_vacant=True))
+
+    def _pause_or_resume(self) -> None:
+        """Somebody lets a resource stay without an active for a while, if it comes to that, or ends this."""
+        resource_id, client = self._resource(), self._client()
+        if not client.is_running or client.is_paused:
+            return
+        if resource_id in self.world.host.disk.paused and self.chance.random() < 0.5:
+            self.world.count("resources resumed")
+            client.operate(ResumeResource(resource_id=resource_id))
+        else:
+            self.world.count("resources paused")
+            for_ms = max(PAUSE_MS_MIN, int(self.chance.choice((0.0, 1.5, 3.0)) * self.world.lease_ms_max))
+            client.operate(PauseResource(resource_id=resource_id, why="work", for_ms=for_ms))
 
     def _status(self) -> None:
         self._client().set_status(self.chance.choice(_STATUSES))

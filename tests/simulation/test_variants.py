@@ -22,6 +22,7 @@ CAUGHT_AS: Final = {
     "reply before commit": {"acknowledged"},
     "heartbeats from memory": {"acknowledged"},
     "proof forgotten": {"proof"},
+    "pause ignored": {"paused"},
     "publish before commit": {"published", "listener"},
     "promotion on silence": COPIES,
     "no lease after a restart": COPIES,

@@ -22,7 +22,7 @@ from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.draft import Draft
 from tenure.domain.records import Batch, Instant, StoredState
 from tenure.domain.registry import Decision, Registry
-from tenure.domain.state import Presence, leases_of
+from tenure.domain.state import Pauses, Presence, leases_of
 from tenure.domain.switchovers import take_due_steps
 from tenure.sdk.session import SessionCore
 from tenure.sdk.standing import FOREVER, Reading
@@ -185,6 +185,28 @@ class ConfirmsRevoked(Registry):
         return structs.replace(ack, confirmed=tuple(epoch for epoch in presence.tenures if epoch <= ack.revision))
 
 
+class FillsWherePaused(Draft):
+    """While a resource is paused nobody is promoted whom nobody has asked for. This one fills every vacancy."""
+
+    __slots__ = ()
+
+    def fill(self, resource_id: str) -> None:
+        pauses, self.state.pauses = self.state.pauses, Pauses()
+        try:
+            super().fill(resource_id)
+        finally:
+            self.state.pauses = pauses
+
+
+class IgnoresPauses(Registry):
+    """Its drafts are such ones."""
+
+    def _draft(self, now: Instant) -> Draft:
+        draft = super()._draft(now)
+        draft.__class__ = FillsWherePaused
+        return draft
+
+
 class IgnoresHistory(Registry):
     """A client that has seen more proves that the store is an old copy. Here nobody listens."""
 
@@ -276,6 +298,7 @@ BROKEN: Final[dict[str, Variant]] = {
     "no lease after a restart": Variant(core_type=core_of(ShortAfterRestart)),
     "hold forgotten": Variant(core_type=core_of(ForgetsHolds)),
     "revoked tenure confirmed": Variant(core_type=core_of(ConfirmsRevoked)),
+    "pause ignored": Variant(core_type=core_of(IgnoresPauses)),
     "proof forgotten": Variant(core_type=ForgetsProof),
     "reply before commit": Variant(core_type=RepliesBeforeCommit),
     "publish before commit": Variant(host_type=PublishesBeforeCommit),

@@ -1,7 +1,8 @@
 """One world from one seed: a broker, clients and a listener, each on a machine of its own, and what lies between them.
 
 Everything that decides is the real thing; what is simulated is time, clocks, processes, the network and the disk. A run
-warms up, goes through faults, and settles: then every resource with an eligible standby gets an active within a bound.
+warms up, goes through faults, and settles: then every resource with an eligible standby gets an active within a bound,
+unless it is paused.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 
 from tenure.broker.core import BrokerCore
 from tenure.contract import codec
-from tenure.contract.events import AnyEvent, RoleChangedEvent
+from tenure.contract.events import AnyEvent, ResourceResumedEvent, RoleChangedEvent
 from tenure.contract.limits import PROGRESS_INTERVAL_MS, heartbeat_interval_ms
 from tenure.contract.messages import BrokerMessage, HeartbeatAck
 from tenure.contract.vocabulary import ChangeReason, Channel, OnConflict, ServiceRole
@@ -158,6 +159,8 @@ class World:
         self.checks.told(told)
         if isinstance(told, StreamRestarted):
             self.counts[f"listener restarted: {told.reason}"] += 1
+        elif isinstance(told, ResourceResumedEvent):
+            self.counts[f"pause ended: {told.reason}"] += 1
         elif isinstance(told, RoleChangedEvent) and told.new_role is ServiceRole.ACTIVE:
             self.counts[f"tenure began: {told.reason}"] += 1
         elif isinstance(told, RoleChangedEvent) and told.reason is ChangeReason.EXPIRED:
@@ -251,7 +254,7 @@ class World:
         expected = [] if active is None else [(active.registration_id, active.epoch)]
         if believers != expected:
             return f"{resource_id}: {believers} believe to be active, durable is {expected}"
-        if active is None:
+        if active is None and resource_id not in disk.paused:
             for client in self.clients:
                 if self._is_eligible(disk, client, resource_id):
                     return f"{resource_id}: nobody is active, though {client.name} is eligible"

@@ -41,15 +41,17 @@ from tenure.contract.messages import (
     ServicePage,
     Welcome,
 )
-from tenure.contract.views import Move, Presence, ResourceView
+from tenure.contract.views import Move, Pause, Presence, ResourceView
 from tenure.contract.vocabulary import ChangeReason, OnConflict, ServiceRole, ServiceStatus
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.records import (
     Change,
+    DropPause,
     DropRegistration,
     DropSession,
     ForgetResource,
     Instant,
+    PutPause,
     PutRegistration,
     PutSession,
     PutTenure,
@@ -73,6 +75,7 @@ class Ledger:
         self.sessions: dict[int, Session] = {}
         self.registrations: dict[int, Registration] = {}
         self.tenures: dict[str, Tenure] = {}
+        self.pauses: dict[str, Pause] = {}
 
     def take(self, changes: Iterable[Change], revision: int) -> None:
         """Keep the changes, the newest event being `revision`."""
@@ -91,6 +94,10 @@ class Ledger:
                     self.tenures[tenure.resource_id] = tenure
                 case ForgetResource(resource_id):
                     del self.tenures[resource_id]
+                case PutPause(pause):
+                    self.pauses[pause.resource_id] = pause
+                case DropPause(resource_id):
+                    del self.pauses[resource_id]
 
     def stored(self) -> StoredState:
         """What a store hands back at a start."""
@@ -101,6 +108,7 @@ class Ledger:
             sessions=tuple(self.sessions.values()),
             registrations=tuple(self.registrations.values()),
             tenures=tuple(by_end),
+            pauses=tuple(self.pauses.values()),
         )
 
     def all_tenures(self) -> list[Tenure]:

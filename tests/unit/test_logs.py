@@ -36,6 +36,7 @@ from tenure.contract.events import (
     RoleChangedEvent,
     SessionOpenedEvent,
 )
+from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource, RoleChange
 from tenure.contract.messages import CancelSwitchover, ExpireSession, Register, Switchover
 from tenure.contract.views import Holder
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
@@ -179,6 +180,27 @@ def test_what_people_ask_for_is_written_down() -> None:
         "accepted",
     )
     assert (refused["session"], refused["outcome"], refused["error"]) == (7, "instance_alive", "it was heard")
+
+
+def test_pauses_and_changes_of_roles_are_written_down() -> None:
+    """A pause is a warning, since what it lets happen is one; the others are not."""
+    stream = io.StringIO()
+    log = make_logger("info", "json", stream)
+
+    log_intervention(log, PauseResource(resource_id="r", why="work", for_ms=5_000, by="ada"), "uid:7", None)
+    log_intervention(log, ResumeResource(resource_id="r", by="eve"), "", None)
+    change = RoleChange(registration_id=7, role=ServiceRole.ACTIVE)
+    log_intervention(log, ChangeRoles(changes=(change, change), drain_ms=500, by="ada"), "uid:7", None)
+
+    told = [(line["event"], line["level"], line["by"], line["outcome"]) for line in lines(stream)]
+    assert told == [
+        ("pause.requested", "warning", "ada", "accepted"),
+        ("resume.requested", "info", "eve", "accepted"),
+        ("role_changes.requested", "info", "ada", "accepted"),
+    ]
+    paused, _, changed = lines(stream)
+    assert (paused["resource_id"], paused["why"], paused["for_ms"], paused["identity"]) == ("r", "work", 5_000, "uid:7")
+    assert (changed["changes"], changed["drain_ms"]) == (2, 500)
 
 
 def test_beginning_and_end_of_a_registration_are_role_changes() -> None:

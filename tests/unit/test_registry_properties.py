@@ -23,6 +23,7 @@ from tenure.contract.events import (
     RoleChangedEvent,
 )
 from tenure.contract.intervals import AnyIntervalRecord, EnteredRecord, ExtendedRecord, LeftRecord, SessionRecord
+from tenure.contract.interventions import PauseResource, ResumeResource
 from tenure.contract.limits import CLOCK_DRIFT_PPM
 from tenure.contract.messages import (
     CancelSwitchover,
@@ -143,6 +144,7 @@ def records(state: State) -> dict[str, Any]:
             for name, resource in state.resources.items()
         },
         "abandoned": sorted(state.abandoned),
+        "pauses": dict(state.pauses.by_resource),
         "services": {name: ids.page(0, 10**6, state.registrations) for name, ids in state.services.items()},
         "pages": (
             state.registration_ids.page(0, 10**6, state.registrations),
@@ -286,6 +288,16 @@ class RegistryMachine(RuleBasedStateMachine):
         )
         self.attempt(lambda: self.scene.ask(request))
 
+    @rule(resource_id=st.sampled_from(RESOURCES), for_ms=st.sampled_from((1_000, 1_000, 3_000)))
+    def pause(self, resource_id: str, for_ms: int) -> None:
+        """Somebody pauses a resource, or says so anew."""
+        self.attempt(lambda: self.scene.ask(PauseResource(resource_id=resource_id, why="work", for_ms=for_ms)))
+
+    @rule(resource_id=st.sampled_from(RESOURCES))
+    def resume(self, resource_id: str) -> None:
+        """Somebody ends a pause."""
+        self.attempt(lambda: self.scene.ask(ResumeResource(resource_id=resource_id)))
+
     @rule(number=client_numbers)
     def vouch_for_death(self, number: int) -> None:
         """A person says that a process is dead: it is, or it is heard still."""
@@ -394,10 +406,14 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_in_front_of_a_vacancy(self) -> None:
-        """G6: where a role is vacant, nobody who could fill it stands by."""
+        """G6: where a role is vacant, nobody who could fill it stands by, unless it is paused."""
         state = self.scene.registry.state
-        for resource in state.resources.values():
-            assert resource.active is not None or successor(state, resource, self.scene.now_ms) is None
+        for resource_id, resource in state.resources.items():
+            assert (
+                resource_id in state.pauses.by_resource
+                or resource.active is not None
+                or successor(state, resource, self.scene.now_ms) is None
+            )
 
     @invariant()
     def little_is_remembered(self) -> None:
@@ -448,6 +464,7 @@ class RegistryMachine(RuleBasedStateMachine):
             sessions=stored.sessions,
             registrations=stored.registrations,
             tenures=self.scene.ledger.all_tenures(),
+            pauses=stored.pauses,
         )
         report = verify(history, beliefs)
         states = {verdict.state for verdict in report.verdicts}

@@ -15,6 +15,7 @@ from msgspec import structs
 
 from tenure.contract.errors import RequestRefusedError
 from tenure.contract.events import AnyEvent
+from tenure.contract.interventions import PauseResource, ResumeResource
 from tenure.contract.limits import STANDBYS_LISTED_MAX
 from tenure.contract.messages import (
     Deregister,
@@ -57,6 +58,7 @@ def assert_same(replica: Replica, scene: Scene) -> None:
     assert replica.is_settled
     assert replica.revision == scene.registry.revision
     assert replica.instances(presence=presence) == list(rows_of(scene))
+    assert replica.pauses == {pause.resource_id: pause for pause in scene.page(ListServices()).pauses}
     living = {row.resource_id for row in rows_of(scene)}
     assert set(replica.resource_ids) == living
     for resource_id in living:
@@ -149,6 +151,14 @@ class Story:
         """End the session."""
         self.clients[number].goodbye()
 
+    def pause(self, resource_id: str) -> None:
+        """Pause a resource."""
+        self.scene.ask(PauseResource(resource_id=resource_id, why=f"since {self.scene.now_ms}", for_ms=1_000))
+
+    def resume(self, resource_id: str) -> None:
+        """End a pause."""
+        self.scene.ask(ResumeResource(resource_id=resource_id))
+
     def wait(self, wait_ms: int) -> None:
         """Let time pass, and what has expired end."""
         self.scene.now_ms += wait_ms
@@ -193,6 +203,8 @@ occurrences = st.one_of(
     step_of(Story.give_up, number=clients, resource_id=resources, is_declined=st.booleans()),
     step_of(Story.deregister, number=clients, resource_id=resources),
     step_of(Story.goodbye, number=clients),
+    step_of(Story.pause, resource_id=resources),
+    step_of(Story.resume, resource_id=resources),
     step_of(Story.wait, wait_ms=st.sampled_from((100, 700, 1_300))),
 )
 pages = step_of(Story.page, limit=st.integers(1, 3))
@@ -252,6 +264,7 @@ def test_a_replica_of_one_resource_is_that_resource(before: list[Step], after: l
     if len(replica):
         assert replica.resource("r1", presence) == story.scene.resource("r1")
     assert set(replica.resource_ids) <= {"r1"}
+    assert set(replica.pauses) <= {"r1"}
 
 
 # --- one by one -------------------------------------------------------------------------------------------------------

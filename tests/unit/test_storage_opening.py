@@ -64,7 +64,7 @@ def test_every_table_says_what_it_is_and_is_strict() -> None:
     """In schema.sql a comment goes before each table, and each is STRICT."""
     text = sql.script("schema.sql")
     tables = re.findall(r"^-- [^\n]+\nCREATE TABLE (\w+) \(\n.+?\n\) STRICT;$", text, re.MULTILINE | re.DOTALL)
-    assert tables == ["meta", "sessions", "registrations", "tenures", "events"]
+    assert tables == ["meta", "sessions", "registrations", "tenures", "pauses", "events"]
     assert text.count("CREATE TABLE") == len(tables)
 
 

@@ -56,6 +56,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Switchovers under way at once, each in memory for an hour at most."""
     switchovers_per_session_max: Annotated[int, Meta(ge=1, le=GIVEN_UP_MAX)] = 100
     """Those of one client's tenures: the answer to each of its heartbeats repeats them all."""
+    pauses_max: Annotated[int, Meta(ge=1, le=1_000)] = 1_000
+    """Resources that are paused at once: the first page of every snapshot has them all."""
     abandoned_resources_max: Annotated[int, Meta(ge=0, le=100_000_000)] = 100_000
     """Resources without registrations that are remembered, so that a standby fills a vacancy that came before it."""
     requests_in_flight_max: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
@@ -94,6 +96,7 @@ class Limits(Struct, frozen=True, kw_only=True):
             registrations_per_resource_max=self.registrations_per_resource_max,
             switchovers_max=self.switchovers_max,
             switchovers_per_session_max=self.switchovers_per_session_max,
+            pauses_max=self.pauses_max,
             abandoned_resources_max=self.abandoned_resources_max,
         )
 

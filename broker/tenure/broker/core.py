@@ -8,7 +8,7 @@ committed, but for heartbeat acknowledgements, which are computed from what is: 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -30,8 +30,10 @@ from tenure.contract.errors import (
     ShuttingDownError,
 )
 from tenure.contract.events import AnyEvent, SessionClosedEvent
+from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource
 from tenure.contract.limits import REQUEST_ID_BYTES_MAX
 from tenure.contract.messages import (
+    AnyIntervention,
     BrokerMessage,
     CancelSwitchover,
     ClientMessage,
@@ -57,6 +59,7 @@ from tenure.domain.records import Batch, Instant, StoredState, Tenure
 from tenure.domain.registry import Decision, Origin, Registry
 
 _RETRY_AFTER_MS = 100
+_INTERVENTIONS: Final = (Switchover, CancelSwitchover, ExpireSession, PauseResource, ResumeResource, ChangeRoles)
 
 
 class Outgoing(Struct, frozen=True, gc=False):
@@ -71,7 +74,7 @@ class Outgoing(Struct, frozen=True, gc=False):
 class Intervention(NamedTuple):
     """What a person asked for, over ipc as which user, and why it was refused, if it was."""
 
-    request: Switchover | CancelSwitchover | ExpireSession
+    request: AnyIntervention
     identity: str
     refusal: ErrorInfo | None
 
@@ -152,8 +155,7 @@ class BrokerCore:
 
     def tick(self, now: Instant) -> None:
         """End what has expired by now, a bounded number at a time."""
-        next_expiry_ms = self.registry.next_expiry_ms
-        if next_expiry_ms is not None and next_expiry_ms <= now.now_ms:
+        if self.registry.is_due(now):
             self._record(self.registry.expire(now, self.limits.expiries_max))
 
     def end_session(self, session: int, reason: ChangeReason, now: Instant) -> None:
@@ -331,7 +333,7 @@ class BrokerCore:
         if isinstance(request, Register):
             if isinstance(reply, ErrorReply):
                 self._note_conflict(request, reply.error)
-        elif isinstance(request, (Switchover, CancelSwitchover, ExpireSession)):
+        elif isinstance(request, _INTERVENTIONS):
             refusal = reply.error if isinstance(reply, ErrorReply) else None
             self.interventions.append(Intervention(request, connection.peer.identity, refusal))
         elif isinstance(request, RegisterMany) and isinstance(reply, RegisteredMany):

@@ -24,7 +24,8 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 from tenure.contract.errors import ErrorInfo
 from tenure.contract.events import AnyEvent, RoleChangedEvent
-from tenure.contract.messages import CancelSwitchover, ExpireSession, Register, Switchover
+from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource
+from tenure.contract.messages import AnyIntervention, CancelSwitchover, ExpireSession, Register, Switchover
 
 type LogLevel = Literal["debug", "info", "warning", "error"]
 type LogFormat = Literal["auto", "json", "console"]
@@ -103,7 +104,7 @@ def log_role_change(log: LineLog, event: RoleChangedEvent) -> None:
 
 def log_intervention(
     log: LineLog,
-    request: Switchover | CancelSwitchover | ExpireSession,
+    request: AnyIntervention,
     identity: str,
     refusal: ErrorInfo | None,
 ) -> None:
@@ -126,6 +127,25 @@ def log_intervention(
             log.info("switchover.withdrawal_requested", resource_id=request.resource_id, epoch=request.epoch, **outcome)
         case ExpireSession():
             log.warning("session.end_requested", session=request.session, by=request.by, **outcome)
+        case PauseResource():
+            log.warning(
+                "pause.requested",
+                resource_id=request.resource_id,
+                for_ms=request.for_ms,
+                why=request.why,
+                by=request.by,
+                **outcome,
+            )
+        case ResumeResource():
+            log.info("resume.requested", resource_id=request.resource_id, by=request.by, **outcome)
+        case ChangeRoles():
+            log.info(
+                "role_changes.requested",
+                changes=len(request.changes),
+                drain_ms=request.drain_ms,
+                by=request.by,
+                **outcome,
+            )
         case _:
             assert_never(request)
 

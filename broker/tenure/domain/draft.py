@@ -6,6 +6,7 @@ revision and leaves exactly one event; what ends a tenure comes before what begi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from sys import intern
 
 from msgspec import structs
@@ -301,18 +302,24 @@ class Draft:
             self._put(ForgetResource(next(iter(self.state.abandoned))))
 
     def fill(self, resource_id: str) -> None:
-        """Promote the standby that was planned, else the best, if the resource is vacant and one may be promoted."""
+        """Promote the standby that was planned, else the best, if the resource is vacant and one may be promoted.
+
+        While it is paused nobody is, unless a switchover has asked for it.
+        """
         resource = self.state.resources.get(resource_id)
         if resource is None or resource.active is not None or not self.may_promote:
             return
         planned = self.planned.get(resource_id)
+        why = self._why_promoted(resource, planned)
+        if why is not ChangeReason.SWITCHOVER and self.state.pauses.get(resource_id) is not None:
+            return
         best = None
         if planned is not None:
             best = planned_successor(self.state, resource, planned, self.now.now_ms)
         if best is None:
             best = successor(self.state, resource, self.now.now_ms)
         if best is not None:
-            self.promote(best, self._why_promoted(resource, planned))
+            self.promote(best, why)
 
     @staticmethod
     def _why_promoted(resource: Resource, planned: Switchover | None) -> ChangeReason:
@@ -375,6 +382,11 @@ class Draft:
                 by=by,
             )
         )
+
+    def step(self, change: Change, event: Callable[[int], AnyEvent]) -> None:
+        """Take a step that touches no session, registration or tenure; `event` tells of it, by its revision."""
+        self._put(change)
+        self.events.append(event(self._next()))
 
     def _next(self) -> int:
         self.revision += 1

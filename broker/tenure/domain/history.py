@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from tenure.contract.events import RegistrationUpdatedEvent, RoleChangedEvent
+from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.records import Registration, Session, Tenure
 
@@ -31,6 +32,7 @@ class StoredHistory(NamedTuple):
     registrations: Iterable[Registration]
     tenures: Iterable[Tenure]
     """All that are kept, and those that last, in the order of epochs."""
+    pauses: Iterable[Pause] = ()
 
 
 class TenureFacts:

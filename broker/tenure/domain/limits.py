@@ -20,6 +20,8 @@ class RegistryLimits(Struct, frozen=True, kw_only=True):
     """How many may be under way at once, each in memory for an hour at most."""
     switchovers_per_session_max: int = 100
     """How many of those one session may be asked for: the answer to each of its heartbeats repeats them all."""
+    pauses_max: int = 1_000
+    """How many resources may be paused at once, each for a week at most: the first page of a snapshot has them all."""
     abandoned_resources_max: int = 100_000
     """How many resources without registrations are remembered, so that a later standby fills their vacancy; the
     longest abandoned is forgotten first."""

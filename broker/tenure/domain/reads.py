@@ -21,10 +21,10 @@ from tenure.contract.messages import (
     ServicePage,
 )
 from tenure.contract.messages import Resource as ResourceReply
+from tenure.contract.views import Pause, ResourceView, ServiceInstance, Switchover
 from tenure.contract.views import Presence as PresenceView
-from tenure.contract.views import ResourceView, ServiceInstance, Switchover
 from tenure.domain.records import Registration
-from tenure.domain.state import State
+from tenure.domain.state import Resource, State
 from tenure.domain.succession import succession
 
 _PAGE_METADATA_BYTES_MAX: Final = 65_536  # 16 registrations with all they may carry, or 1,000 with a little each
@@ -72,7 +72,7 @@ def instance_view(state: State, registration: Registration, now_ms: float) -> Se
 
 def resource_view(state: State, resource_id: str, now_ms: float) -> ResourceView:
     """Who is active for a resource and who would be next."""
-    resource = state.resources[resource_id]
+    resource = state.resources.get(resource_id) or Resource()  # a pause outlives whom it is about
     active = None if resource.active is None else state.registrations[resource.active]
     order = succession(state, resource, now_ms)
     return ResourceView(
@@ -82,6 +82,7 @@ def resource_view(state: State, resource_id: str, now_ms: float) -> ResourceView
         standbys=tuple(instance_view(state, standby, now_ms) for standby in order[:STANDBYS_LISTED_MAX]),
         standby_count=len(order),
         switchover=_switchover_view(state, resource_id, now_ms),
+        pause=state.pauses.get(resource_id),
     )
 
 
@@ -104,13 +105,14 @@ def get_resource(state: State, request: GetResource, revision: int, now_ms: floa
     """Answer `get_resource`.
 
     Raises:
-        NotFoundError: Nobody is registered for it.
+        NotFoundError: Nobody is registered for it, and it is not paused.
     """
     resource = state.resources.get(request.resource_id)
-    if resource is None or resource.is_abandoned:
+    is_known = resource is not None and not resource.is_abandoned
+    if not is_known and state.pauses.get(request.resource_id) is None:
         raise NotFoundError(f"nobody is registered for resource {request.resource_id!r}")
     view = resource_view(state, request.resource_id, now_ms)
-    return ResourceReply(revision=revision, resource=view, moves=resource.moves)
+    return ResourceReply(revision=revision, resource=view, moves=() if resource is None else resource.moves)
 
 
 def list_services(state: State, request: ListServices, history_id: str, revision: int, now_ms: float) -> ServicePage:
@@ -127,7 +129,16 @@ def list_services(state: State, request: ListServices, history_id: str, revision
         revision=revision,
         instances=tuple(instance_view(state, state.registrations[number], now_ms) for number in numbers),
         next_after=numbers[-1] if len(numbers) == limit or len(numbers) < len(matching) else None,
+        pauses=() if request.after else _pauses(state, request.resource_id),
     )
+
+
+def _pauses(state: State, resource_id: str | None) -> tuple[Pause, ...]:
+    """All pauses, or that of a resource."""
+    if resource_id is None:
+        return tuple(state.pauses.by_resource.values())
+    pause = state.pauses.get(resource_id)
+    return () if pause is None else (pause,)
 
 
 def _fitting(state: State, numbers: list[int]) -> int:

@@ -12,6 +12,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from tenure.contract.events import AnyEvent
+from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 
 NO_METADATA: Final[dict[str, str]] = {}
@@ -127,7 +128,21 @@ class ForgetResource(Struct, frozen=True, gc=False):
     resource_id: str
 
 
-type Change = PutSession | DropSession | PutRegistration | DropRegistration | PutTenure | ForgetResource
+class PutPause(Struct, frozen=True, gc=False):
+    """The resource is paused, or its pause has changed."""
+
+    pause: Pause
+
+
+class DropPause(Struct, frozen=True, gc=False):
+    """The resource is paused no more."""
+
+    resource_id: str
+
+
+type Change = (
+    PutSession | DropSession | PutRegistration | DropRegistration | PutTenure | ForgetResource | PutPause | DropPause
+)
 
 
 class Batch(Struct, frozen=True, kw_only=True):
@@ -153,3 +168,5 @@ class StoredState(Struct, frozen=True, kw_only=True):
     registrations: tuple[Registration, ...]
     tenures: tuple[Tenure, ...]
     """The newest of each resource that has ended, in the order in which they did."""
+    pauses: tuple[Pause, ...] = ()
+    """In the order of resources."""

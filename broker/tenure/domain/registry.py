@@ -60,7 +60,7 @@ from tenure.contract.messages import (
     Welcome,
 )
 from tenure.contract.vocabulary import ChangeReason, ServiceStatus
-from tenure.domain import claims, heartbeats, moves, reads, switchovers
+from tenure.domain import claims, heartbeats, moves, pauses, reads, switchovers
 from tenure.domain.draft import Draft
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.records import Change, Instant, StoredState
@@ -72,6 +72,8 @@ from tenure.domain.validation import (
     check_heartbeat,
     check_hello,
     check_names,
+    check_pause,
+    check_resume,
     check_switchover,
 )
 
@@ -158,11 +160,12 @@ class Registry:
     def expire(self, now: Instant, registrations_max: int) -> Decision:
         """End what has run out, until `registrations_max` registrations have been looked at or nothing is left.
 
-        That is sessions by their lease, tenures that are held beyond it by their own limit, and those of switchovers.
+        That is sessions by their lease, tenures that are held beyond it by their own limit, and those of switchovers;
+        and pauses.
         """
         draft = self._draft(now)
         switchovers.take_due_steps(draft)
-        seen = 0
+        seen = pauses.end_due(draft, registrations_max)
         while seen < registrations_max and (presence := self._leases.pop_due(now.now_ms)):
             seen += 1 + len(presence.registrations)
             if draft.lapse(presence):
@@ -188,9 +191,19 @@ class Registry:
             draft.close_session(presence, reason, by)
         return self._conclude(draft, None)
 
+    def is_due(self, now: Instant) -> bool:
+        """Whether `expire` may have something to do."""
+        next_expiry_ms, next_until_ms = self.next_expiry_ms, self.state.pauses.next_until_ms()
+        return (next_expiry_ms is not None and next_expiry_ms <= now.now_ms) or (
+            next_until_ms is not None and next_until_ms <= now.unix_ms
+        )
+
     @property
     def next_expiry_ms(self) -> float | None:
-        """The earliest time at which `expire` may have something to do; None if there is no session."""
+        """The earliest time at which `expire` may have something to do but for pauses, which end by the time of day.
+
+        None if there is no session.
+        """
         next_end_ms = self._leases.next_ms()
         next_step_ms = self.state.switchovers.next_due_ms()
         if next_end_ms is None or next_step_ms is None:
@@ -239,15 +252,18 @@ class Registry:
                 return reads.list_presence(self.state, request, now_ms)
             case ReadEvents() | ListTenures():
                 raise InvalidRequestError("events and tenures are read from the store, not from the registry")
-            case PauseResource() | ResumeResource() | ChangeRoles():
+            case ChangeRoles():
                 raise InvalidRequestError("not served yet")
-            case Switchover() | CancelSwitchover() | ExpireSession():
+            case Switchover() | CancelSwitchover() | ExpireSession() | PauseResource() | ResumeResource():
                 return self._decide_for_operator(draft, request, origin)
             case _:
                 assert_never(request)
 
     def _decide_for_operator(
-        self, draft: Draft, request: Switchover | CancelSwitchover | ExpireSession, origin: Origin
+        self,
+        draft: Draft,
+        request: Switchover | CancelSwitchover | ExpireSession | PauseResource | ResumeResource,
+        origin: Origin,
     ) -> BrokerMessage:
         match request:
             case Switchover():
@@ -260,6 +276,14 @@ class Registry:
             case ExpireSession():
                 check_expire_session(request)
                 return self._expire_session(draft, request, origin)
+            case PauseResource():
+                check_pause(request)
+                self._check_history(None, 0)
+                return pauses.start(draft, request, _who(request.by, origin), self.limits)
+            case ResumeResource():
+                check_resume(request)
+                self._check_history(None, 0)
+                return pauses.end(draft, request, _who(request.by, origin))
             case _:
                 assert_never(request)
 

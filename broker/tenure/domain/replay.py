@@ -35,6 +35,7 @@ from tenure.domain.history import (
     TenureFacts,
 )
 from tenure.domain.records import Registration, Session, Tenure
+from tenure.domain.replayed_pauses import ReplayedPauses
 from tenure.domain.verdicts import Findings
 
 
@@ -63,6 +64,7 @@ class Replay:
         self._sessions: dict[int, KnownSession] = {}
         self._registrations: dict[int, KnownRegistration] = {}
         self._resources: dict[str, KnownResource] = {}
+        self._pauses = ReplayedPauses(self.one_active)
 
     @property
     def is_complete(self) -> bool:
@@ -79,6 +81,7 @@ class Replay:
         if not self.gapless.count:
             self._take_rows(self._history.next_revision)
             self._compare_resources()
+            self._pauses.compare(self._history, is_complete=self.is_complete)
         self._compare_registrations(self._compare_sessions())
 
     # --- the events ---------------------------------------------------------------------------------------------------
@@ -148,7 +151,7 @@ class Replay:
                     self.one_active.add(event.revision, f"session {event.session} was {session.status} before it")
                 session.status = event.new_status
             case ResourcePausedEvent() | ResourceResumedEvent():
-                pass
+                self._pauses.take(event, is_complete=self.is_complete)
             case _:
                 assert_never(event)
 
@@ -230,6 +233,7 @@ class Replay:
         if event.new_role is not ServiceRole.ACTIVE:
             return
         known.epoch = event.epoch
+        self._pauses.promoted(event)
         self.tenures += 1
         resource = self._resource(event.resource_id)
         if resource.active > NOBODY:

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
-from tenure.contract.views import Move
+from tenure.contract.views import Move, Pause
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 from tenure.domain.deadlines import Deadlines
 from tenure.domain.records import (
     Change,
+    DropPause,
     DropRegistration,
     DropSession,
     ForgetResource,
     Instant,
+    PutPause,
     PutRegistration,
     PutSession,
     PutTenure,
@@ -185,6 +187,38 @@ class Switchovers:
         return list(due)
 
 
+class Pauses:
+    """The resources that are paused, and whose pause ends next; times are unix milliseconds."""
+
+    def __init__(self) -> None:
+        self.by_resource: dict[str, Pause] = {}
+        self._deadlines = Deadlines(self.by_resource, lambda pause: pause.until_ms)
+
+    def __len__(self) -> int:
+        return len(self.by_resource)
+
+    def get(self, resource_id: str) -> Pause | None:
+        """The pause of a resource."""
+        return self.by_resource.get(resource_id)
+
+    def put(self, pause: Pause) -> None:
+        """A resource is paused, or its pause has changed."""
+        self.by_resource[pause.resource_id] = pause
+        self._deadlines.add(pause.resource_id)
+
+    def drop(self, resource_id: str) -> None:
+        """A resource is paused no more."""
+        del self.by_resource[resource_id]
+
+    def next_until_ms(self) -> float | None:
+        """The earliest time at which one may be over; None if there is none."""
+        return self._deadlines.next_ms()
+
+    def pop_due(self, unix_ms: int) -> Pause | None:
+        """One whose time is over, which is then no longer watched; None if there is none."""
+        return self._deadlines.pop_due(unix_ms)
+
+
 class Resource:
     """Who is registered for a resource, its newest tenure, and how its role has moved since the broker started."""
 
@@ -228,6 +262,7 @@ class State:
         self.abandoned: dict[str, None] = {}
         """Resources that had a tenure and have no registration, the longest abandoned first."""
         self.switchovers = Switchovers()
+        self.pauses = Pauses()
 
     def load(self, stored: StoredState) -> None:
         """Take in what a store kept. The state must be empty."""
@@ -240,6 +275,8 @@ class State:
         for presence in self.sessions.values():
             by_role = sorted(presence.registrations, key=lambda number: self.registrations[number].role_revision)
             presence.registrations = dict.fromkeys(by_role)
+        for pause in stored.pauses:
+            self.absorb(PutPause(pause))
 
     def ends_ms(self, presence: Presence) -> float:
         """When a session ends if it stays silent: with its lease, or with the last tenure that it holds for longer."""
@@ -267,6 +304,10 @@ class State:
             case ForgetResource(resource_id):
                 del self.abandoned[resource_id]
                 del self.resources[resource_id]
+            case PutPause(pause):
+                self.pauses.put(pause)
+            case DropPause(resource_id):
+                self.pauses.drop(resource_id)
             case _:
                 assert_never(change)
 

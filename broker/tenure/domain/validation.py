@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from tenure.contract.errors import InvalidRequestError, LimitExceededError, UnsupportedVersionError
+from tenure.contract.interventions import PauseResource, ResumeResource
 from tenure.contract.limits import (
     BATCH_ITEMS_MAX,
     CONNECTION_MAX,
@@ -21,11 +22,14 @@ from tenure.contract.limits import (
     METADATA_ENTRIES_MAX,
     METADATA_VALUE_BYTES_MAX,
     NAME_BYTES_MAX,
+    PAUSE_MS_MAX,
+    PAUSE_MS_MIN,
     PRIORITY_MAX,
     PRIORITY_MIN,
     PROTOCOL_VERSION,
     SESSION_ID_BYTES_MAX,
     SESSION_ID_BYTES_MIN,
+    WHY_BYTES_MAX,
 )
 from tenure.contract.messages import (
     CancelSwitchover,
@@ -116,6 +120,28 @@ def check_expire_session(request: ExpireSession) -> None:
         InvalidRequestError: A value is not allowed.
     """
     _number("session", request.session, 1, _NUMBER_MAX)
+    _text("by", request.by, 0, NAME_BYTES_MAX)
+
+
+def check_pause(request: PauseResource) -> None:
+    """Check the values of a pause.
+
+    Raises:
+        InvalidRequestError: A value is not allowed.
+    """
+    check_name("resource_id", request.resource_id)
+    _text("why", request.why, 1, WHY_BYTES_MAX)
+    _number("for_ms", request.for_ms, PAUSE_MS_MIN, PAUSE_MS_MAX)
+    _text("by", request.by, 0, NAME_BYTES_MAX)
+
+
+def check_resume(request: ResumeResource) -> None:
+    """Check the values of what ends a pause.
+
+    Raises:
+        InvalidRequestError: A value is not allowed.
+    """
+    check_name("resource_id", request.resource_id)
     _text("by", request.by, 0, NAME_BYTES_MAX)
 
 

@@ -14,6 +14,7 @@ from tenure.cli.demo import demo
 from tenure.cli.events import events
 from tenure.cli.expire import expire
 from tenure.cli.explain import explain
+from tenure.cli.pause import pause, resume
 from tenure.cli.resign import resign
 from tenure.cli.run import run
 from tenure.cli.serve import serve
@@ -39,6 +40,8 @@ app.command()(history)
 app.command(context_settings={"allow_interspersed_args": False})(run)
 app.command()(switchover)
 app.command()(resign)
+app.command()(pause)
+app.command()(resume)
 app.command()(expire)
 app.command()(admin)
 app.command()(verify)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from tenure.cli.exits import run_async
 from tenure.cli.history import newest_tenures
 from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
+from tenure.cli.pause import paused_until
 from tenure.cli.progress import under_way
 from tenure.cli.succession import Place, places, why_at_risk
 from tenure.cli.timeline import Story, stories
@@ -69,6 +70,8 @@ def _lines(explanation: Explanation) -> list[str]:
         lines.append(f"  AT RISK: {explanation.at_risk}")
     if view.switchover is not None:
         lines.append(f"  {under_way(view.switchover)}")
+    if view.pause is not None:
+        lines.append(f"  {paused_until(view.pause)}")
     lines.append("")
     if not explanation.moves:
         lines.append("Its role has not moved, as far as the broker and the events that are kept can tell.")

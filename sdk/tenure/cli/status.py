@@ -14,6 +14,7 @@ from rich.text import Text
 
 from tenure.cli.exits import run_async
 from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
+from tenure.cli.pause import paused_until
 from tenure.cli.progress import under_way
 from tenure.cli.succession import why_at_risk
 from tenure.contract.codec import to_json
@@ -41,7 +42,7 @@ def status(
     """Show who is active for each resource, under which epoch and since when, and who stands by in which order.
 
     Below all resources stands who is AT RISK to lose a role soon, with why: it is late, its lease is renewed late, or
-    its event loop hardly turns. Switchovers under way stand there too.
+    its event loop hardly turns. Switchovers under way and pauses stand there too.
 
     Exit code 69 if no broker answers.
     """
@@ -101,7 +102,7 @@ def _table(views: Sequence[ResourceView]) -> Table:
 
 
 def _notes(views: Sequence[ResourceView]) -> Iterator[Text]:
-    """Why who is at risk, and the switchovers under way; each names its resource, for grep and the like."""
+    """Why who is at risk, switchovers under way, and pauses; each names its resource, for grep and the like."""
     for view in views:
         for instance in (*([] if view.active is None else [view.active]), *view.standbys):
             if why := why_at_risk(instance):
@@ -109,6 +110,8 @@ def _notes(views: Sequence[ResourceView]) -> Iterator[Text]:
                 yield Text(note, style="bold red")
         if view.switchover is not None:
             yield Text(f"{view.resource_id}: {under_way(view.switchover)}", style="cyan")
+        if view.pause is not None:
+            yield Text(f"{view.resource_id}: {paused_until(view.pause)}", style="yellow")
 
 
 def _named(instance: ServiceInstance) -> Text:

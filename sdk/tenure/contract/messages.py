@@ -196,7 +196,7 @@ class ListRoles(Message, frozen=True, kw_only=True, omit_defaults=True, tag="lis
 
 
 class GetResource(Message, frozen=True, kw_only=True, omit_defaults=True, tag="get_resource"):
-    """One resource. Answer: `resource`; `not_found` if nobody is registered for it."""
+    """One resource. Answer: `resource`; `not_found` if nobody is registered for it and it is not paused."""
 
     resource_id: str
 
@@ -246,6 +246,10 @@ type ClientMessage = (
     | ReadEvents
     | ListTenures
 )
+
+
+type AnyIntervention = Switchover | CancelSwitchover | ExpireSession | PauseResource | ResumeResource | ChangeRoles
+"""What people ask for: it needs no session, and the broker writes into its log who asked for it."""
 
 
 # --- broker to client -------------------------------------------------------------------------------------------------

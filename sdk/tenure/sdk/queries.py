@@ -61,11 +61,15 @@ async def roles(asks: Asks, service_name: str) -> list[ResourceView]:
 
 
 async def resources(asks: Asks) -> list[ResourceView]:
-    """Every resource that somebody is registered for, by id."""
+    """Every resource that somebody is registered for, or that is paused, by id."""
     views: dict[str, ResourceView] = {}
     for service_name in sorted({instance.service_name for instance in await services(asks)}):
         with contextlib.suppress(NotFoundError):  # its last instance left in between
             views.update((view.resource_id, view) for view in await roles(asks, service_name))
+    for pause in await pauses(asks):
+        if pause.resource_id not in views:
+            with contextlib.suppress(NotFoundError):  # it is over
+                views[pause.resource_id] = await resource(asks, pause.resource_id)
     return [views[resource_id] for resource_id in sorted(views)]
 
 

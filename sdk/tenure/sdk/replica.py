@@ -22,12 +22,14 @@ from tenure.contract.events import (
     DeregisteredEvent,
     RegisteredEvent,
     RegistrationUpdatedEvent,
+    ResourcePausedEvent,
+    ResourceResumedEvent,
     RoleChangedEvent,
     StatusChangedEvent,
 )
 from tenure.contract.limits import STANDBYS_LISTED_MAX
 from tenure.contract.messages import ServicePage
-from tenure.contract.views import Presence, ResourceView, ServiceInstance
+from tenure.contract.views import Pause, Presence, ResourceView, ServiceInstance
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 
 _NOBODY: Final[Mapping[int, Presence]] = {}
@@ -81,6 +83,7 @@ class Replica:
         self._sessions: dict[int, _Session] = {}
         self._resources: dict[str, _Resource] = {}
         self._services: dict[str, dict[int, None]] = {}
+        self._pauses: dict[str, Pause] = {}
         self._rising_ids: list[int] | None = []
 
     def load(self, page: ServicePage) -> None:
@@ -89,6 +92,7 @@ class Replica:
         self._settled_revision = max(self._settled_revision, page.revision)
         for instance in page.instances:
             self._add(instance)
+        self._pauses.update((pause.resource_id, pause) for pause in page.pauses)
 
     def apply(self, event: AnyEvent) -> bool:
         """Take in an event of this history; one that is known changes nothing.
@@ -129,6 +133,11 @@ class Replica:
         """The resources that somebody is registered for."""
         return self._resources.keys()
 
+    @property
+    def pauses(self) -> Mapping[str, Pause]:
+        """The pauses by resource, also of resources that nobody is registered for."""
+        return self._pauses
+
     def __len__(self) -> int:
         """How many registrations there are."""
         return len(self._rows)
@@ -162,6 +171,7 @@ class Replica:
             active=active,
             standbys=tuple(standbys[:STANDBYS_LISTED_MAX]),
             standby_count=len(standbys),
+            pause=self._pauses.get(resource_id),
         )
 
     def resources_of(self, service_name: str) -> list[str]:
@@ -184,6 +194,17 @@ class Replica:
                 session = self._sessions.get(event.session)
                 if session is not None:
                     session.status = event.new_status
+            case ResourcePausedEvent():
+                if self._resource_id in {None, event.resource_id}:
+                    self._pauses[event.resource_id] = Pause(
+                        resource_id=event.resource_id,
+                        why=event.why,
+                        paused_ms=event.at_ms,
+                        until_ms=event.until_ms,
+                        by=event.by,
+                    )
+            case ResourceResumedEvent():
+                self._pauses.pop(event.resource_id, None)
             case _:
                 pass  # a session without registrations is nobody's concern
 

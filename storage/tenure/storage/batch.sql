@@ -17,6 +17,8 @@ SELECT
     NULL AS registrations, -- standbys first
     NULL AS forgotten_resources,  -- whose tenures before those of this batch go
     NULL AS tenures,       -- that have ended
+    NULL AS dropped_pauses,  -- resources
+    NULL AS pauses,
     NULL AS events,        -- [revision, where its body begins in bodies (from 1), its length]
     x'' AS bodies,
     0 AS first_kept,       -- the oldest event there is
@@ -63,6 +65,14 @@ BEGIN
     SELECT
         value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
     FROM json_each(NEW.tenures) WHERE NEW.tenures NOT NULL;
+
+    DELETE FROM pauses
+    WHERE NEW.dropped_pauses NOT NULL AND resource_id IN (SELECT value FROM json_each(NEW.dropped_pauses));
+    INSERT INTO pauses (resource_id, why, paused_ms, until_ms, "by")
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4
+    FROM json_each(NEW.pauses) WHERE NEW.pauses NOT NULL
+    ON CONFLICT (resource_id) DO UPDATE SET
+        why = excluded.why, paused_ms = excluded.paused_ms, until_ms = excluded.until_ms, "by" = excluded."by";
 
     INSERT INTO events (revision, body)
     SELECT value ->> 0, substr(NEW.bodies, value ->> 1, value ->> 2) FROM json_each(NEW.events);

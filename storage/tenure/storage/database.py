@@ -21,6 +21,7 @@ from msgspec import structs
 from tenure.contract.codec import decode_event
 from tenure.contract.errors import ProtocolError
 from tenure.contract.events import AnyEvent
+from tenure.contract.views import Pause
 from tenure.domain.records import NO_METADATA, Registration, Session, StoredState, Tenure
 from tenure.domain.store import (
     EventsCompactedError,
@@ -48,6 +49,7 @@ _sessions: Final = msgspec.json.Decoder(list[Session])
 _registrations: Final = msgspec.json.Decoder(list[Registration])
 _tenures: Final = msgspec.json.Decoder(list[Tenure])
 _tenure: Final = msgspec.json.Decoder(Tenure)
+_pauses: Final = msgspec.json.Decoder(list[Pause])
 _bodies: Final = msgspec.json.Decoder(list[str])
 
 
@@ -135,6 +137,7 @@ class Database:
                 sessions=tuple(all_sessions(self._connection)),
                 registrations=tuple(map(shared.share_registration, all_registrations(self._connection))),
                 tenures=tuple(sorted(map(shared.share_tenure, self._newest_tenures()), key=ending)),
+                pauses=all_pauses(self._connection),
             )
 
     def close(self) -> None:
@@ -341,6 +344,11 @@ def all_registrations(connection: sqlite3.Connection) -> Iterator[Registration]:
 def all_tenures(connection: sqlite3.Connection) -> Iterator[Tenure]:
     """Every tenure that is kept, and every one that lasts, by epoch."""
     return (_tenure.decode(row[0]) for row in connection.execute(queries()["read_tenures"]))
+
+
+def all_pauses(connection: sqlite3.Connection) -> tuple[Pause, ...]:
+    """The pauses, by resource."""
+    return tuple(_pauses.decode(connection.execute(queries()["load_pauses"]).fetchone()[0]))
 
 
 def slices[T](

@@ -16,7 +16,7 @@ from typing import Final
 
 from tenure.domain.history import StoredHistory
 from tenure.domain.store import StoreUnusableError
-from tenure.storage.database import all_registrations, all_sessions, all_tenures, readable
+from tenure.storage.database import all_pauses, all_registrations, all_sessions, all_tenures, readable
 from tenure.storage.opening import DATABASE_FILE, check_version, open_reader
 from tenure.storage.sql import migrations, queries
 
@@ -74,6 +74,7 @@ def _history(connection: sqlite3.Connection, path: Path) -> StoredHistory:
         sessions=all_sessions(connection),
         registrations=all_registrations(connection),
         tenures=all_tenures(connection),
+        pauses=all_pauses(connection),
     )
 
 

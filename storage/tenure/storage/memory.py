@@ -13,13 +13,16 @@ from typing import Literal, assert_never
 
 from tenure.contract.codec import decode_event
 from tenure.contract.events import AnyEvent
+from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ServiceRole
 from tenure.domain.records import (
     Batch,
     Change,
+    DropPause,
     DropRegistration,
     DropSession,
     ForgetResource,
+    PutPause,
     PutRegistration,
     PutSession,
     PutTenure,
@@ -184,6 +187,7 @@ class _Disk:
         self.registrations: dict[int, Registration] = {}
         self.tenures: dict[str, Tenure] = {}
         """The newest of each resource that has ended."""
+        self.pauses: dict[str, Pause] = {}
         self._ended: dict[str, dict[int, Tenure]] = {}
         """By resource and epoch, all that are kept."""
         self._next_revision = 1
@@ -199,6 +203,7 @@ class _Disk:
             sessions=tuple(self.sessions[number] for number in sorted(self.sessions)),
             registrations=tuple(self.registrations[number] for number in sorted(self.registrations)),
             tenures=tuple(sorted(self.tenures.values(), key=ending)),
+            pauses=tuple(self.pauses[resource_id] for resource_id in sorted(self.pauses)),
         )
 
     def apply(self, batch: Batch) -> None:
@@ -217,6 +222,7 @@ class _Disk:
         _merge(self.sessions, delta.sessions)
         _merge(self.registrations, delta.registrations)
         _merge(self.tenures, delta.tenures)
+        _merge(self.pauses, delta.pauses)
         for change in batch.changes:
             match change:
                 case PutTenure(tenure):
@@ -299,6 +305,7 @@ class _Delta:
         self.sessions: dict[int, Session | None] = {}
         self.registrations: dict[int, Registration | None] = {}
         self.tenures: dict[str, Tenure | None] = {}
+        self.pauses: dict[str, Pause | None] = {}
 
     def take(self, change: Change) -> None:
         match change:
@@ -316,6 +323,10 @@ class _Delta:
                     self.tenures[tenure.resource_id] = tenure
             case ForgetResource(resource_id):
                 self.tenures[resource_id] = None
+            case PutPause(pause):
+                self.pauses[pause.resource_id] = pause
+            case DropPause(resource_id):
+                self.pauses[resource_id] = None
             case _:
                 assert_never(change)
 

@@ -3,7 +3,7 @@
 -- one step, and so one wait for Python's lock, for a thousand of them.
 
 -- name: write_batch
-INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- A store that has its row keeps it, and one that has lost it is damaged and not to start anew.
 -- name: make_meta
@@ -22,6 +22,11 @@ SELECT json_group_array(json_array(
     registration_id, session, service_name, instance_id, resource_id, role, epoch, role_revision, revision, since_ms,
     priority, json(iif(candidate, 'true', 'false')), declined_epoch, json(metadata), hold_limit_ms))
 FROM (SELECT * FROM registrations WHERE registration_id >= ? ORDER BY registration_id LIMIT ?);
+
+-- name: load_pauses
+SELECT json_group_array(json_object(
+    'resource_id', resource_id, 'why', why, 'paused_ms', paused_ms, 'until_ms', until_ms, 'by', "by"))
+FROM (SELECT * FROM pauses ORDER BY resource_id);
 
 -- The newest ended tenure of each resource, in the order of epochs.
 -- name: load_tenures

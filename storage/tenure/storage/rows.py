@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Final, NamedTuple, assert_never
+from typing import Final, NamedTuple, assert_never, cast
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple
 
+from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ServiceRole
 from tenure.domain.records import (
     Batch,
+    DropPause,
     DropRegistration,
     DropSession,
     ForgetResource,
+    PutPause,
     PutRegistration,
     PutSession,
     PutTenure,
@@ -43,6 +46,8 @@ class BatchRow(NamedTuple):
     registrations: str | None = None
     forgotten_resources: str | None = None
     tenures: str | None = None
+    dropped_pauses: str | None = None
+    pauses: str | None = None
     events: str | None = None
     bodies: bytes = b""
     first_kept: int = 0
@@ -57,6 +62,7 @@ class Coalesced:
         self.registrations: dict[int, Registration | None] = {}
         self.tenures: dict[str, list[Tenure]] = {}
         self.forgotten: set[str] = set()
+        self.pauses: dict[str, Pause | None] = {}
         for change in batch.changes:
             match change:
                 case PutRegistration():
@@ -72,6 +78,10 @@ class Coalesced:
                 case ForgetResource(resource_id):
                     self.tenures.pop(resource_id, None)
                     self.forgotten.add(resource_id)
+                case PutPause(pause):
+                    self.pauses[pause.resource_id] = pause
+                case DropPause(resource_id):
+                    self.pauses[resource_id] = None
                 case _:
                     assert_never(change)
 
@@ -99,13 +109,17 @@ def encode(batch: Batch) -> tuple[BatchRow, int]:
         registrations=_json(registrations),
         forgotten_resources=_json(list(final.forgotten)),
         tenures=_json(tenures),
+        dropped_pauses=_json([resource_id for resource_id, kept in final.pauses.items() if kept is None]),
+        pauses=_json([astuple(kept) for kept in final.pauses.values() if kept is not None]),
         events=_json(
             [(event.revision, start, size) for event, start, size in zip(batch.events, starts, sizes, strict=False)]
         ),
         bodies=b"".join(batch.encoded_events),
     )
     # A registration or a tenure may change a page of its table and one of an index; events share pages.
-    rows = len(final.sessions) + 2 * (len(final.registrations) + len(tenures) + len(final.forgotten))
+    rows = (
+        len(final.sessions) + len(final.pauses) + 2 * (len(final.registrations) + len(tenures) + len(final.forgotten))
+    )
     return row, rows + len(row.bodies) // 2_048
 
 
@@ -142,5 +156,9 @@ def _json(rows: Sequence[object]) -> str | None:
 
 
 def _has_nul(row: object) -> bool:
-    values = astuple(row) if isinstance(row, Struct) else (row,)
+    values: tuple[object, ...] = (row,)
+    if isinstance(row, Struct):
+        values = astuple(row)
+    elif isinstance(row, tuple):
+        values = cast("tuple[object, ...]", row)
     return any(isinstance(value, str) and "\0" in value for value in values)

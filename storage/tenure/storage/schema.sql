@@ -2,7 +2,7 @@
 -- Every table is STRICT: a value of another type than its column's is refused, not converted.
 
 PRAGMA application_id = 1413828181; -- 'TENU', so that a file of something else is not taken for a store
-PRAGMA user_version = 3;            -- the number of the newest migration that is in here
+PRAGMA user_version = 4;            -- the number of the newest migration that is in here
 
 -- What is known of the store itself: exactly one row.
 CREATE TABLE meta (
@@ -63,6 +63,15 @@ CREATE TABLE tenures (
 
 CREATE INDEX tenures_by_resource ON tenures (resource_id, epoch);
 CREATE INDEX tenures_by_end ON tenures (end_revision);
+
+-- The resources for which the broker promotes nobody on its own; times are unix milliseconds.
+CREATE TABLE pauses (
+    resource_id TEXT    NOT NULL PRIMARY KEY,
+    why         TEXT    NOT NULL,
+    paused_ms   INTEGER NOT NULL,
+    until_ms    INTEGER NOT NULL,
+    "by"        TEXT    NOT NULL
+) STRICT;
 
 -- The stream, gapless; the newest are kept (StoreOptions.events_kept), the oldest are taken away.
 CREATE TABLE events (

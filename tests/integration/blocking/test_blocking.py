@@ -119,6 +119,25 @@ def test_a_role_is_moved_and_the_connection_followed(broker: Served) -> None:
             assert [*following.result(PATIENCE_S), second.connection_state] == [ConnectionState.LOST] * 2
 
 
+def test_a_paused_role_stays_vacant_and_its_history_is_told(broker: Served) -> None:
+    """A pause is asked for, listed and ended; the tenures of the resource come from the store, the newest first."""
+    with client_of(broker) as client:
+        first = client.register("steered", instance_id="a", role="active")
+        second = client.register("steered", instance_id="b")
+        paused = client.pause("steered", why="work", for_ms=60_000, by="ada")
+        assert (paused.why, paused.by.split()[0]) == ("work", "ada")
+        assert (client.pauses(), client.resource("steered").pause) == ([paused], paused)
+        epoch = first.epoch
+        first.resign()
+        assert client.resource("steered").active is None
+        assert client.resume("steered") == paused
+        second.wait_active()
+        page = client.tenures("steered", limit=2)
+        assert [(one.epoch, one.instance_id) for one in page.tenures] == [(second.epoch, "b"), (epoch, "a")]
+        assert page.next_before == epoch
+        assert client.tenures("steered", before=epoch).tenures == ()
+
+
 def test_many_are_registered_at_once(broker: Served) -> None:
     """A registration that blocks or a refusal for each, in order."""
     with client_of(broker) as client:

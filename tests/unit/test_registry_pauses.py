@@ -1,0 +1,338 @@
+"""Paused resources: nobody is promoted on the broker's own account, what is asked for goes on, and it ends again."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenure.contract.errors import (
+    InvalidRequestError,
+    LimitExceededError,
+    NotFoundError,
+    RoleConflictError,
+    StoreRolledBackError,
+)
+from tenure.contract.events import ResourcePausedEvent, ResourceResumedEvent, RoleChangedEvent
+from tenure.contract.interventions import Paused, PauseResource, Resumed, ResumeResource
+from tenure.contract.limits import PAUSE_MS_DEFAULT, PAUSE_MS_MAX, PAUSE_MS_MIN, WHY_BYTES_MAX
+from tenure.contract.messages import ClientMessage, GivenUp, ListServices, Switchover
+from tenure.contract.views import Pause
+from tenure.contract.vocabulary import ChangeReason, ResumeReason, ServiceRole, ServiceStatus
+from tenure.domain.limits import RegistryLimits
+from tests.unit.scene import LEASE_MS, Scene
+
+
+def pause(scene: Scene, resource_id: str = "r", *, for_ms: int = 60_000, by: str = "ada", why: str = "work") -> Pause:
+    """Pause a resource."""
+    reply = scene.ask(PauseResource(resource_id=resource_id, why=why, for_ms=for_ms, by=by))
+    assert isinstance(reply, Paused)
+    return reply.pause
+
+
+def resume(scene: Scene, resource_id: str = "r") -> Pause:
+    """End a pause."""
+    reply = scene.ask(ResumeResource(resource_id=resource_id, by="eve"))
+    assert isinstance(reply, Resumed)
+    return reply.pause
+
+
+def promotions(scene: Scene) -> list[tuple[str, ChangeReason]]:
+    """Whom the newest decision promoted, and why."""
+    return [
+        (event.instance_id, event.reason)
+        for event in scene.last.events
+        if isinstance(event, RoleChangedEvent) and event.new_role is ServiceRole.ACTIVE
+    ]
+
+
+def test_a_pause_says_who_why_and_until_when() -> None:
+    """It stands in the resource and in an event; over ipc with the user whom the kernel names."""
+    scene = Scene()
+    scene.client("a").claim("r")
+    reply = scene.ask(PauseResource(resource_id="r", why="the exchange is closed", by="ada"), identity="uid:7")
+    now_ms = scene.now.unix_ms
+    expected = Pause(
+        resource_id="r",
+        why="the exchange is closed",
+        paused_ms=now_ms,
+        until_ms=now_ms + PAUSE_MS_DEFAULT,
+        by="ada (uid:7)",
+    )
+    assert reply == Paused(pause=expected)
+    assert scene.resource("r").pause == expected
+    assert scene.last.events == ()
+    (event,) = scene.decisions[-2].events
+    assert event == ResourcePausedEvent(
+        revision=scene.registry.revision,
+        at_ms=now_ms,
+        resource_id="r",
+        why=expected.why,
+        until_ms=expected.until_ms,
+        by="ada (uid:7)",
+    )
+
+
+@pytest.mark.parametrize("end", ["died", "expired", "goodbye", "resigned", "given up", "deregistered"])
+def test_nobody_is_promoted_while_a_resource_is_paused(end: str) -> None:
+    """★ However the active is lost, its vacancy stays, also when others become fit or stand by anew."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r")
+    b.compete("r")
+    pause(scene)
+    match end:
+        case "died":
+            scene.end_session(a)
+        case "expired":
+            scene.pass_ms(LEASE_MS + 100, b)
+        case "goodbye":
+            a.goodbye()
+        case "resigned":
+            a.resign(held)
+        case "given up":
+            a.beat(ServiceStatus.HEALTHY, GivenUp(epoch=held.epoch))
+        case _:
+            a.deregister(held)
+    assert scene.resource("r").active is None
+    b.beat(ServiceStatus.UNHEALTHY)
+    b.beat(ServiceStatus.HEALTHY)
+    scene.client("c").stand_by("r")
+    assert scene.resource("r").active is None
+    scene.restart()
+    b.beat()
+    assert scene.resource("r").active is None
+
+    assert resume(scene).why == "work"
+
+    reason = ChangeReason.FAILOVER if end in {"died", "expired", "given up"} else ChangeReason.SUCCESSION
+    assert promotions(scene) == [("b", reason)]
+    resumed = scene.last.events[0]
+    assert isinstance(resumed, ResourceResumedEvent)
+    assert (resumed.reason, resumed.by) == (ResumeReason.ASKED, "eve")
+    assert scene.resource("r").pause is None
+
+
+def test_the_active_stays_active_and_may_still_lose_its_role() -> None:
+    """A pause touches no tenure: heartbeats confirm it, and its end is as ever."""
+    scene = Scene()
+    a = scene.client("a")
+    held = a.claim("r")
+    pause(scene)
+    assert a.beat().confirmed == (held.epoch,)
+    with pytest.raises(RoleConflictError):
+        scene.client("b").claim("r")
+    a.resign(held)
+    assert a.beat().confirmed == ()
+
+
+def test_an_active_that_is_started_anew_has_its_role_back() -> None:
+    """A new claim on a vacant role is granted, as a claim that insists and as a candidate's; a standby waits."""
+    for how in ("claim", "compete"):
+        scene = Scene()
+        a, b = scene.client("a"), scene.client("b")
+        a.claim("r")
+        b.compete("r")
+        pause(scene)
+        scene.end_session(a)
+        a = scene.client("a")
+        registered = a.claim("r") if how == "claim" else a.compete("r")
+        assert registered.role is ServiceRole.ACTIVE
+        assert scene.who("r") == "a | b"
+        assert scene.resource("r").pause is not None
+
+
+def test_a_standby_that_asks_for_the_role_gets_it() -> None:
+    """To register again as active is to ask."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r")
+    b.stand_by("r")
+    pause(scene)
+    a.resign(held)
+    b.claim("r")
+    assert promotions(scene) == [("b", ChangeReason.CLAIMED)]
+
+
+def test_a_switchover_goes_on() -> None:
+    """Somebody has asked for the role to move: the next one is promoted in the commit of the acknowledgement."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r")
+    b.compete("r")
+    pause(scene)
+    scene.ask(Switchover(resource_id="r", epoch=held.epoch, drain_ms=1_000))
+    a.resign(held)
+    assert promotions(scene) == [("b", ChangeReason.SWITCHOVER)]
+
+
+def test_a_holder_that_is_lost_during_a_switchover_leaves_a_vacancy() -> None:
+    """★ That move is no longer the planned one, so that it is not made while the resource is paused."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r")
+    b.compete("r")
+    pause(scene)
+    scene.ask(Switchover(resource_id="r", epoch=held.epoch, drain_ms=1_000))
+    scene.end_session(a)
+    assert scene.who("r") == "- | b"
+    resume(scene)
+    assert promotions(scene) == [("b", ChangeReason.FAILOVER)]
+
+
+def test_a_pause_ends_by_itself() -> None:
+    """When its time is over the vacancy is filled in the same commit; not a millisecond sooner."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    a.claim("r")
+    b.compete("r")
+    pause(scene, for_ms=PAUSE_MS_MIN)
+    scene.end_session(a)
+    scene.now_ms += PAUSE_MS_MIN - 1
+    assert not scene.registry.is_due(scene.now)
+    assert scene.expire().events == ()
+    scene.now_ms += 1
+    assert scene.registry.is_due(scene.now)
+    scene.expire()
+    resumed = scene.last.events[0]
+    assert isinstance(resumed, ResourceResumedEvent)
+    assert (resumed.reason, resumed.by) == (ResumeReason.EXPIRED, "")
+    assert promotions(scene) == [("b", ChangeReason.FAILOVER)]
+    assert not scene.registry.is_due(scene.now)
+
+
+def test_to_pause_again_says_anew_who_why_and_until_when() -> None:
+    """Whether it is to end later or earlier: the newest word counts."""
+    scene = Scene()
+    b = scene.client("b", lease_ms=600_000)
+    b.claim("r")
+    pause(scene, for_ms=5_000)
+    later = pause(scene, for_ms=50_000, by="bob", why="other work")
+    assert scene.resource("r").pause == later
+    assert (later.by, later.why) == ("bob", "other work")
+    scene.now_ms += 6_000
+    assert scene.expire().events == ()
+    pause(scene, for_ms=1_000)
+    scene.now_ms += 1_000
+    assert [type(event) for event in scene.expire().events] == [ResourceResumedEvent]
+
+
+def test_a_pause_outlives_brokers_and_registrations() -> None:
+    """It keeps its resource known while nobody is registered; whoever comes then finds it paused."""
+    scene = Scene()
+    a = scene.client("a")
+    held = a.claim("r")
+    paused = pause(scene)
+    a.deregister(held)
+    scene.restart()
+    view = scene.resource("r")
+    assert (view.active, view.standbys, view.pause) == (None, (), paused)
+    assert scene.moves("r") == ()
+    scene.client("b").stand_by("r")
+    assert scene.who("r") == "- | b"
+    assert resume(scene) == paused
+    assert scene.who("r") == "b |"
+
+
+def test_a_resource_that_never_had_an_active_may_be_paused_and_be_empty() -> None:
+    """What was known of it goes with its last registration; its pause is shown all the same, and may be said anew."""
+    scene = Scene()
+    a = scene.client("a")
+    a.deregister(a.stand_by("r"))
+    with pytest.raises(NotFoundError, match="nobody is registered"):
+        pause(scene)
+    waiting = a.stand_by("r")
+    pause(scene)
+    a.deregister(waiting)
+    assert scene.resource("r").last_epoch == 0
+    assert pause(scene, why="still") == scene.resource("r").pause
+    scene.now_ms += 60_000
+    scene.expire()
+    with pytest.raises(NotFoundError):
+        scene.resource("r")
+
+
+def test_what_is_not_paused_cannot_be_resumed_and_what_is_unknown_not_be_paused() -> None:
+    """Both are refused and change nothing."""
+    scene = Scene()
+    with pytest.raises(NotFoundError, match="nobody is registered"):
+        pause(scene)
+    scene.client("a").claim("r")
+    with pytest.raises(NotFoundError, match="is not paused"):
+        resume(scene)
+
+
+def test_the_first_page_of_a_snapshot_has_the_pauses() -> None:
+    """All of them, or that of the resource asked for; later pages have none."""
+    scene = Scene()
+    a = scene.client("a")
+    for resource_id in ("r", "s", "t"):
+        a.claim(resource_id)
+    first, second = pause(scene, "r"), pause(scene, "s")
+    page = scene.page(ListServices(limit=2))
+    assert page.pauses == (first, second)
+    assert page.next_after is not None
+    assert scene.page(ListServices(after=page.next_after)).pauses == ()
+    assert scene.page(ListServices(resource_id="s")).pauses == (second,)
+    assert scene.page(ListServices(resource_id="t")).pauses == ()
+
+
+def test_there_is_a_limit_to_pauses() -> None:
+    """One more is refused; one that is there may be said anew."""
+    scene = Scene(RegistryLimits(pauses_max=1))
+    a = scene.client("a")
+    a.claim("r")
+    a.claim("s")
+    pause(scene, "r")
+    with pytest.raises(LimitExceededError, match="pauses_max"):
+        pause(scene, "s")
+    pause(scene, "r")
+    resume(scene, "r")
+    pause(scene, "s")
+
+
+def test_many_pauses_end_in_parts() -> None:
+    """A look at what is due ends no more of them than it may, and there is something due until all have ended."""
+    scene = Scene()
+    a = scene.client("a", lease_ms=600_000)
+    for resource_id in "rst":
+        a.claim(resource_id)
+        pause(scene, resource_id, for_ms=1_000)
+    scene.now_ms += 1_000
+    ended = [len(scene.expire(registrations_max=3).events) for _ in range(3)]
+    assert ended == [2, 1, 0]
+    assert not scene.registry.is_due(scene.now)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        PauseResource(resource_id="", why="work"),
+        PauseResource(resource_id="r", why=""),
+        PauseResource(resource_id="r", why="w" * (WHY_BYTES_MAX + 1)),
+        PauseResource(resource_id="r", why="two\nlines"),
+        PauseResource(resource_id="r", why="work", for_ms=PAUSE_MS_MIN - 1),
+        PauseResource(resource_id="r", why="work", for_ms=PAUSE_MS_MAX + 1),
+        PauseResource(resource_id="r", why="work", by="b" * 256),
+        ResumeResource(resource_id=""),
+        ResumeResource(resource_id="r", by="b" * 256),
+    ],
+)
+def test_values_out_of_their_range_are_refused(question: ClientMessage) -> None:
+    """The message names the field."""
+    scene = Scene()
+    scene.client("a").claim("r")
+    with pytest.raises(InvalidRequestError):
+        scene.ask(question)
+
+
+def test_an_old_copy_of_a_store_is_not_written_to() -> None:
+    """A broker whose store is behind what a client has seen neither pauses nor resumes."""
+    scene = Scene()
+    a = scene.client("a")
+    a.claim("r")
+    pause(scene)
+    with pytest.raises(StoreRolledBackError):
+        a.beat(last_revision=10_000)
+    with pytest.raises(StoreRolledBackError):
+        pause(scene)
+    with pytest.raises(StoreRolledBackError):
+        resume(scene)
