@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from itertools import pairwise
 
 import pytest
 
 from tenure.cli.pause import duration_ms
-from tenure.contract.events import AnyEvent, ResourcePausedEvent, ResourceResumedEvent
 from tenure.sdk import (
-    EventListener,
-    NotFoundError,
-    ResumeReason,
     ServiceClient,
-    StreamRestarted,
-    interventions,
     queries,
 )
 from tests.integration.cli_stage import Stage
@@ -125,33 +117,3 @@ async def test_without_a_broker_it_is_said_where_it_was_looked_for(command: tupl
     assert (code, len(out.splitlines())) == (69, 1), out
     code, out = await output_of(command[0], "--help")
     assert (code, "Exit code" in out) == (0, True), out
-
-
-async def test_a_listener_of_a_resource_is_told_of_its_pauses(stage: Stage) -> None:
-    """Whoever filters by a resource, or by a service that has instances for it, is told; the replica knows them too."""
-    async with (
-        stage.instances("a"),
-        EventListener(stage.endpoint, resource_id="acct") as of_resource,
-    ):
-        await stage.until(lambda view: view.active is not None)
-        paused = await interventions.pause(stage.reader, "acct", why="work", for_ms=60_000, by="ada")
-        async with EventListener(stage.endpoint, service_name="gw") as of_service:
-            assert of_service.replica.pauses["acct"] == paused
-            ended = await interventions.resume(stage.reader, "acct", by="eve")
-            assert ended == paused
-            event = await anext(of_service)
-            assert isinstance(event, ResourceResumedEvent)
-            assert (event.resource_id, event.reason) == ("acct", ResumeReason.ASKED)
-            assert of_service.replica.pauses == {}
-        told = [event async for event in _until_resumed(of_resource)]
-        kinds = [type(event) for event in told]
-        assert (ResourcePausedEvent, ResourceResumedEvent) in pairwise(kinds)
-        with pytest.raises(NotFoundError):
-            await interventions.pause(stage.reader, "elsewhere", why="work")
-
-
-async def _until_resumed(listener: EventListener) -> AsyncIterator[AnyEvent | StreamRestarted]:
-    async for event in listener:
-        yield event
-        if isinstance(event, ResourceResumedEvent):
-            return

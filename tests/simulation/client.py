@@ -16,6 +16,7 @@ from tenure.contract.errors import (
     RequestTimeoutError,
     StorageUnavailableError,
 )
+from tenure.contract.interventions import RoleChangesAccepted
 from tenure.contract.messages import (
     AnyIntervention,
     Deregister,
@@ -105,8 +106,12 @@ class Client(Shell):
         self.status = self.core.status = status
 
     def operate(self, request: AnyIntervention) -> None:
-        """Send what an operator asks for, without caring for the answer."""
-        self.ask(request, lambda _: None)
+        """Send what an operator asks for, and count if it was accepted; what a broker grants is looked at elsewhere."""
+        self.ask(request, self._operated)
+
+    def _operated(self, outcome: Outcome) -> None:
+        if isinstance(outcome, RoleChangesAccepted):
+            self.world.counts["changes of roles accepted"] += 1
 
     # --- registering --------------------------------------------------------------------------------------------------
 

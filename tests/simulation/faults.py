@@ -11,18 +11,17 @@ from functools import partial
 from typing import Final
 
 from tenure.contract import codec
-from tenure.contract.interventions import PauseResource, ResumeResource
-from tenure.contract.limits import PAUSE_MS_MIN
-from tenure.contract.messages import BrokerMessage, CancelSwitchover, ExpireSession, Switchover
+from tenure.contract.messages import BrokerMessage, ExpireSession, Switchover
 from tenure.contract.vocabulary import Channel, ServiceStatus
 from tenure.sdk.session import Phase
 from tenure.sdk.stream import RestartReason
 from tests.simulation.client import Client
 from tests.simulation.disk import Disk
 from tests.simulation.host import STORE_MS, BrokerHost, CrashPoint
+from tests.simulation.interventions import Interventions
 from tests.simulation.network import Link, Weather
 from tests.simulation.violation import Violation
-from tests.simulation.world import DRAIN_LEASES_MAX, World
+from tests.simulation.world import World
 
 _WARM_LEASES: Final = 0.7
 _GAP_LEASES: Final = 0.12
@@ -36,6 +35,7 @@ class Faults:
     def __init__(self, world: World) -> None:
         self.world = world
         self.chance = world.chance
+        people = Interventions(world)
         kinds: dict[str, Callable[[], None]] = {
             "network": self._network_is_bad,
             "partition": self._partition,
@@ -50,9 +50,10 @@ class Faults:
             "resign": self._resign,
             "overtake": self._overtake,
             "leave": self._leave,
-            "switchover": self._switchover,
+            "switchover": people.switchover,
             "hasty switchover": self._hasty_switchover,
-            "pauses of resources": self._pause_or_resume,
+            "changes of roles": people.change_roles,
+            "pauses of resources": people.pause_or_resume,
             "status": self._status,
             "listener": self._listener,
         }
@@ -332,28 +333,6 @@ class Faults:
             self.world.count("goodbyes")
             client.leave()
 
-    def _switchover(self) -> None:
-        """Somebody asks for a role to be moved, or calls that off."""
-        resource_id, client = self._resource(), self._client()
-        active = self.world.host.disk.active.get(resource_id)
-        if active is None or not client.is_running or client.is_paused:
-            return
-        if self.chance.random() < 0.2:
-            self.world.count("switchovers called off")
-            client.operate(CancelSwitchover(resource_id=resource_id, epoch=active.epoch))
-            return
-        self.world.count("switchovers asked for")
-        held = client.held.get(resource_id)
-        client.operate(
-            Switchover(
-                resource_id=resource_id,
-                epoch=active.epoch,
-                to_registration_id=held.registration_id if held is not None and self.chance.random() < 0.3 else 0,
-                drain_ms=int(self.chance.choice((0, 0.3, DRAIN_LEASES_MAX)) * self.world.lease_ms_max),
-                even_if_vacant=self.chance.random() < 0.3,
-            )
-        )
-
     def _hasty_switchover(self) -> None:
         """A role is to move on before whoever has just been promoted has heard of it."""
         resource_id = self._resource()
@@ -376,19 +355,6 @@ class Faults:
         if active is not None:
             self.world.count("switchovers asked for")
             client.operate(Switchover(resource_id=resource_id, epoch=active.epoch, even_if_vacant=True))
-
-    def _pause_or_resume(self) -> None:
-        """Somebody lets a resource stay without an active for a while, if it comes to that, or ends this."""
-        resource_id, client = self._resource(), self._client()
-        if not client.is_running or client.is_paused:
-            return
-        if resource_id in self.world.host.disk.paused and self.chance.random() < 0.5:
-            self.world.count("resources resumed")
-            client.operate(ResumeResource(resource_id=resource_id))
-        else:
-            self.world.count("resources paused")
-            for_ms = max(PAUSE_MS_MIN, int(self.chance.choice((0.0, 1.5, 3.0)) * self.world.lease_ms_max))
-            client.operate(PauseResource(resource_id=resource_id, why="work", for_ms=for_ms))
 
     def _status(self) -> None:
         self._client().set_status(self.chance.choice(_STATUSES))

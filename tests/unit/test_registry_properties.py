@@ -23,7 +23,7 @@ from tenure.contract.events import (
     RoleChangedEvent,
 )
 from tenure.contract.intervals import AnyIntervalRecord, EnteredRecord, ExtendedRecord, LeftRecord, SessionRecord
-from tenure.contract.interventions import PauseResource, ResumeResource
+from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource, RoleChange
 from tenure.contract.limits import CLOCK_DRIFT_PPM
 from tenure.contract.messages import (
     CancelSwitchover,
@@ -287,6 +287,22 @@ class RegistryMachine(RuleBasedStateMachine):
             even_if_vacant=even_if_vacant,
         )
         self.attempt(lambda: self.scene.ask(request))
+
+    @rule(
+        data=st.data(), knows_epochs=st.sampled_from((True, True, True, False)), drain_ms=st.sampled_from((0, 0, 700))
+    )
+    def change_roles(self, data: st.DataObject, knows_epochs: bool, drain_ms: int) -> None:
+        """Somebody changes many roles at once, and knows who is active under which epoch, or does not."""
+        state = self.scene.registry.state
+        chosen = data.draw(st.lists(st.sampled_from([*sorted(state.registrations), 10**6]), max_size=3, unique=True))
+        changes: list[RoleChange] = []
+        for number in chosen:
+            registration = state.registrations.get(number)
+            active = None if registration is None else state.resources[registration.resource_id].active
+            epoch = 0 if active is None or not knows_epochs else state.registrations[active].epoch
+            role = data.draw(st.sampled_from(ServiceRole))
+            changes.append(RoleChange(registration_id=number, role=role, epoch=epoch))
+        self.attempt(lambda: self.scene.ask(ChangeRoles(changes=tuple(changes), drain_ms=drain_ms)))
 
     @rule(resource_id=st.sampled_from(RESOURCES), for_ms=st.sampled_from((1_000, 1_000, 3_000)))
     def pause(self, resource_id: str, for_ms: int) -> None:

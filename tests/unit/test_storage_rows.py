@@ -10,7 +10,7 @@ from msgspec import structs
 from tenure.domain.store import StoreInvariantError
 from tenure.storage.options import StoreOptions
 from tenure.storage.rows import encode
-from tests.contract.records import active, batch, drop, event, forget, put, session, standby, tenure
+from tests.contract.records import active, batch, drop, event, forget, paused, put, session, standby, tenure
 
 
 def test_standbys_are_written_before_actives() -> None:
@@ -67,6 +67,7 @@ def test_text_that_cannot_be_kept_is_refused() -> None:
             put(structs.replace(session(1), client=broken)),
             put(tenure(1, broken, ended=2)),
             forget(broken),
+            put(paused("r", why=broken)),
         ):
             with pytest.raises(StoreInvariantError):
                 encode(batch(1, change))

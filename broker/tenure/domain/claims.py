@@ -155,7 +155,7 @@ def _is_granted(draft: Draft, presence: Presence, request: Register, resource: R
     if resource is not None and resource.active is not None:
         if request.on_conflict is OnConflict.REJECT:
             active = draft.state.registrations[resource.active]
-            raise RoleConflictError.held(active.resource_id, _holder(active))
+            raise RoleConflictError.held(active.resource_id, holder_view(active))
         return False
     return not _is_candidate(request) or presence.status(draft.now.now_ms).may_be_promoted
 
@@ -199,7 +199,8 @@ def _is_candidate(request: Register) -> bool:
     return request.role is ServiceRole.ACTIVE and request.on_conflict is OnConflict.STANDBY
 
 
-def _holder(registration: Registration) -> Holder:
+def holder_view(registration: Registration) -> Holder:
+    """An active registration as a refused claim is told of it."""
     return Holder(
         service_name=registration.service_name,
         instance_id=registration.instance_id,

@@ -237,8 +237,8 @@ class Draft:
         )
         return updated
 
-    def promote(self, registration: Registration, reason: ChangeReason) -> Registration:
-        """Begin a tenure of a standby."""
+    def promote(self, registration: Registration, reason: ChangeReason, by: str = "") -> Registration:
+        """Begin a tenure of a standby; `by` is who asked for it, if nobody had to step down for that."""
         resource = self.state.resources[registration.resource_id]
         previous = resource.tenure
         revision = self._next()
@@ -253,7 +253,9 @@ class Draft:
         )
         self._put(PutRegistration(promoted))
         complete_move(resource, promoted, self.now.unix_ms)
-        by = self.planned[registration.resource_id].by if reason is ChangeReason.SWITCHOVER else ""
+        planned = self.planned.get(registration.resource_id)
+        if planned is not None and reason is ChangeReason.SWITCHOVER:
+            by = planned.by
         self._role_changed(registration, promoted, reason, _holder_of(previous), by=by)
         self.statements.append((registration.session, statement_of(promoted)))
         return promoted

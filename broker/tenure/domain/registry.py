@@ -31,6 +31,7 @@ from tenure.contract.events import AnyEvent, RoleChangedEvent, SessionClosedEven
 from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource
 from tenure.contract.limits import PROTOCOL_VERSION, heartbeat_interval_ms
 from tenure.contract.messages import (
+    AnyIntervention,
     BrokerMessage,
     CancelSwitchover,
     ClientMessage,
@@ -60,7 +61,7 @@ from tenure.contract.messages import (
     Welcome,
 )
 from tenure.contract.vocabulary import ChangeReason, ServiceStatus
-from tenure.domain import claims, heartbeats, moves, pauses, reads, switchovers
+from tenure.domain import claims, heartbeats, moves, pauses, reads, role_changes, switchovers
 from tenure.domain.draft import Draft
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.records import Change, Instant, StoredState
@@ -68,6 +69,7 @@ from tenure.domain.state import Presence, State, leases_of
 from tenure.domain.validation import (
     check_batch,
     check_cancel_switchover,
+    check_change_roles,
     check_expire_session,
     check_heartbeat,
     check_hello,
@@ -252,19 +254,14 @@ class Registry:
                 return reads.list_presence(self.state, request, now_ms)
             case ReadEvents() | ListTenures():
                 raise InvalidRequestError("events and tenures are read from the store, not from the registry")
-            case ChangeRoles():
-                raise InvalidRequestError("not served yet")
-            case Switchover() | CancelSwitchover() | ExpireSession() | PauseResource() | ResumeResource():
+            case (
+                Switchover() | CancelSwitchover() | ExpireSession() | PauseResource() | ResumeResource() | ChangeRoles()
+            ):
                 return self._decide_for_operator(draft, request, origin)
             case _:
                 assert_never(request)
 
-    def _decide_for_operator(
-        self,
-        draft: Draft,
-        request: Switchover | CancelSwitchover | ExpireSession | PauseResource | ResumeResource,
-        origin: Origin,
-    ) -> BrokerMessage:
+    def _decide_for_operator(self, draft: Draft, request: AnyIntervention, origin: Origin) -> BrokerMessage:
         match request:
             case Switchover():
                 check_switchover(request)
@@ -284,6 +281,10 @@ class Registry:
                 check_resume(request)
                 self._check_history(None, 0)
                 return pauses.end(draft, request, _who(request.by, origin))
+            case ChangeRoles():
+                check_change_roles(request)
+                self._check_history(None, 0)
+                return role_changes.change_roles(draft, request, _who(request.by, origin), self.limits)
             case _:
                 assert_never(request)
 

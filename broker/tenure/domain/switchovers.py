@@ -7,6 +7,9 @@ cancelling. Nobody is asked to step down unless somebody could take over. The in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from tenure.contract.errors import (
     LimitExceededError,
     NotActiveError,
@@ -23,6 +26,8 @@ from tenure.domain.records import Registration
 from tenure.domain.state import Presence, Resource, Switchover
 from tenure.domain.succession import may_succeed, planned_successor, successor
 
+_NOTHING_AHEAD: Final[Mapping[int, int]] = {}
+
 
 def start(draft: Draft, request: SwitchoverRequest, by: str, limits: RegistryLimits) -> SwitchoverStarted:
     """Ask the holder of a tenure to step down for somebody else; a repeat may shorten the drain, and does no more.
@@ -34,6 +39,19 @@ def start(draft: Draft, request: SwitchoverRequest, by: str, limits: RegistryLim
         SwitchoverUnderWayError: Another one is, to somebody else.
         LimitExceededError: Too many are under way, in all or of the holder's session.
     """
+    return begin(draft, prepare(draft, request, by, limits, _NOTHING_AHEAD), request.drain_ms)
+
+
+def prepare(
+    draft: Draft, request: SwitchoverRequest, by: str, limits: RegistryLimits, ahead: Mapping[int, int]
+) -> Switchover:
+    """Check that a switchover may begin, and return it: the one that is under way already, or one to begin.
+
+    `ahead` says how many others the same decision is to begin, by the holder's session.
+
+    Raises:
+        RequestRefusedError: As `start`.
+    """
     resource, holder = _held(draft, request.resource_id, request.epoch)
     under_way = draft.state.switchovers.get(request.resource_id)
     if under_way is not None:
@@ -42,21 +60,28 @@ def start(draft: Draft, request: SwitchoverRequest, by: str, limits: RegistryLim
                 f"a switchover of {request.resource_id!r} to somebody else is under way already (asked for by "
                 f"{under_way.by or 'nobody'}); wait for its end or cancel it"
             )
-        if not under_way.is_revoking and draft.now.now_ms + request.drain_ms < under_way.drain_ends_ms:
-            under_way.drain_ends_ms = draft.now.now_ms + request.drain_ms
-            draft.state.switchovers.watch(under_way)
-            _ask(draft, holder, request.drain_ms)
-        return SwitchoverStarted(registration_id=holder.registration_id, epoch=holder.epoch)
+        return under_way
     presence = draft.state.sessions[holder.session]
-    _check_room(draft, presence, limits)
+    _check_room(draft, presence, limits, ahead)
     switchover = Switchover(holder, presence, draft.now, request.drain_ms)
     switchover.to_registration_id = request.to_registration_id
     switchover.even_if_vacant = request.even_if_vacant
     switchover.is_revoking = request.drain_ms == 0
     switchover.by = by
     _check_successor(draft, resource, switchover)
-    draft.state.switchovers.begin(switchover)
-    _ask(draft, holder, request.drain_ms)
+    return switchover
+
+
+def begin(draft: Draft, switchover: Switchover, drain_ms: int) -> SwitchoverStarted:
+    """Begin what was prepared; of one that is under way already the drain may be shortened, and no more."""
+    holder = draft.state.registrations[switchover.registration_id]
+    if draft.state.switchovers.get(switchover.resource_id) is None:
+        draft.state.switchovers.begin(switchover)
+        _ask(draft, holder, drain_ms)
+    elif not switchover.is_revoking and draft.now.now_ms + drain_ms < switchover.drain_ends_ms:
+        switchover.drain_ends_ms = draft.now.now_ms + drain_ms
+        draft.state.switchovers.watch(switchover)
+        _ask(draft, holder, drain_ms)
     return SwitchoverStarted(registration_id=holder.registration_id, epoch=holder.epoch)
 
 
@@ -142,16 +167,17 @@ def _held(draft: Draft, resource_id: str, epoch: int) -> tuple[Resource, Registr
     return resource, holder
 
 
-def _check_room(draft: Draft, presence: Presence, limits: RegistryLimits) -> None:
-    under_way = len(draft.state.switchovers)
+def _check_room(draft: Draft, presence: Presence, limits: RegistryLimits, ahead: Mapping[int, int]) -> None:
+    under_way = len(draft.state.switchovers) + sum(ahead.values())
     if under_way >= limits.switchovers_max:
         raise LimitExceededError(
             f"{under_way} switchovers are under way, which is the limit (switchovers_max); wait for some to end",
             limit=limits.switchovers_max,
         )
-    if len(presence.asked) >= limits.switchovers_per_session_max:
+    asked = len(presence.asked) + ahead.get(presence.record.number, 0)
+    if asked >= limits.switchovers_per_session_max:
         raise LimitExceededError(
-            f"session {presence.record.number} has been asked for {len(presence.asked)} of its tenures, which is the "
+            f"session {presence.record.number} has been asked for {asked} of its tenures, which is the "
             "limit (switchovers_per_session_max); wait for some to end",
             limit=limits.switchovers_per_session_max,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from tenure.contract.errors import InvalidRequestError, LimitExceededError, UnsupportedVersionError
-from tenure.contract.interventions import PauseResource, ResumeResource
+from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource, RoleChange
 from tenure.contract.limits import (
     BATCH_ITEMS_MAX,
     CONNECTION_MAX,
@@ -143,6 +143,34 @@ def check_resume(request: ResumeResource) -> None:
     """
     check_name("resource_id", request.resource_id)
     _text("by", request.by, 0, NAME_BYTES_MAX)
+
+
+def check_change_roles(request: ChangeRoles) -> None:
+    """Check how many roles a request changes, in what time and at whose word; each change is checked on its own.
+
+    Raises:
+        InvalidRequestError: A value is not allowed, or there is no change.
+        LimitExceededError: There are more than 1,000.
+    """
+    if not request.changes:
+        raise InvalidRequestError("change_roles has no changes; name at least one registration")
+    if len(request.changes) > BATCH_ITEMS_MAX:
+        raise LimitExceededError(
+            f"change_roles has {len(request.changes)} changes, at most {BATCH_ITEMS_MAX} go in one request",
+            limit=BATCH_ITEMS_MAX,
+        )
+    _number("drain_ms", request.drain_ms, 0, DRAIN_MS_MAX)
+    _text("by", request.by, 0, NAME_BYTES_MAX)
+
+
+def check_role_change(change: RoleChange) -> None:
+    """Check the values of one change of a role.
+
+    Raises:
+        InvalidRequestError: A value is not allowed.
+    """
+    _number("registration_id", change.registration_id, 1, _NUMBER_MAX)
+    _number("epoch", change.epoch, 0, _NUMBER_MAX)
 
 
 def check_list_tenures(request: ListTenures) -> None:

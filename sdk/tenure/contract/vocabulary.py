@@ -45,7 +45,7 @@ class ChangeReason(StrEnum):
     CLAIMED = "claimed"  # an existing registration asked for a vacant role
     FAILOVER = "failover"  # promoted because the active was lost
     SUCCESSION = "succession"  # promoted because the active left on purpose, or to fill a vacancy
-    SWITCHOVER = "switchover"  # a planned move: the active stepped down as it was asked, the next was promoted for it
+    SWITCHOVER = "switchover"  # a planned move: the active stepped down as it was asked, the next was promoted as asked
     RESIGNED = "resigned"  # the active stepped down on purpose
     REVOKED = "revoked"  # the active was asked to step down and did not: its lease was not renewed any more
     GIVEN_UP = "given_up"  # the active could not confirm its lease and stepped down

@@ -12,8 +12,10 @@ from tenure.sdk import (
     ConnectionState,
     InvalidRequestError,
     NotFoundError,
+    RoleChange,
     RoleConflictError,
     RoleLostError,
+    ServiceRole,
     registration_request,
 )
 from tenure.sdk.blocking import Registration, Tenure
@@ -136,6 +138,12 @@ def test_a_paused_role_stays_vacant_and_its_history_is_told(broker: Served) -> N
         assert [(one.epoch, one.instance_id) for one in page.tenures] == [(second.epoch, "b"), (epoch, "a")]
         assert page.next_before == epoch
         assert client.tenures("steered", before=epoch).tenures == ()
+        first.deregister()
+        back = client.register("steered", instance_id="c")
+        change = RoleChange(registration_id=back.registration_id, role=ServiceRole.ACTIVE, epoch=second.epoch)
+        (result,) = client.change_roles([change])
+        assert result.awaited_epoch == page.tenures[0].epoch
+        back.wait_active()
 
 
 def test_many_are_registered_at_once(broker: Served) -> None:
