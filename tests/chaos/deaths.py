@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from tenure.contract.messages import Switchover, SwitchoverStarted
+from tenure.contract.interventions import Switchover, SwitchoverStarted
 from tenure.contract.vocabulary import ChangeReason
 from tenure.sdk import ServiceClient, ServiceRole, queries
 from tests.chaos.ledger import Stint, now_ns

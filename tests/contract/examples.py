@@ -27,7 +27,9 @@ from tenure.contract.events import (
     StatusChangedEvent,
 )
 from tenure.contract.interventions import (
+    CancelSwitchover,
     ChangeRoles,
+    ExpireSession,
     Paused,
     PauseResource,
     Resumed,
@@ -35,11 +37,14 @@ from tenure.contract.interventions import (
     RoleChange,
     RoleChangeResult,
     RoleChangesAccepted,
+    SessionEnded,
+    Switchover,
+    SwitchoverCancelled,
+    SwitchoverStarted,
 )
 from tenure.contract.message import Message
 from tenure.contract.messages import (
     BrokerMessage,
-    CancelSwitchover,
     ClientMessage,
     Closing,
     Deregister,
@@ -48,7 +53,6 @@ from tenure.contract.messages import (
     ErrorReply,
     EventPage,
     Events,
-    ExpireSession,
     Farewell,
     GetResource,
     GivenUp,
@@ -76,12 +80,8 @@ from tenure.contract.messages import (
     RoleStatement,
     RoleStatements,
     ServicePage,
-    SessionEnded,
     StepDown,
     StreamMessage,
-    Switchover,
-    SwitchoverCancelled,
-    SwitchoverStarted,
     TenurePage,
     Welcome,
 )

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tenure.contract.messages import Switchover, SwitchoverStarted
+from tenure.contract.interventions import Switchover, SwitchoverStarted
 from tenure.sdk import (
     ClientClosedError,
     DuplicateInstanceError,

@@ -16,9 +16,8 @@ from tenure.contract.errors import (
     RequestTimeoutError,
     StorageUnavailableError,
 )
-from tenure.contract.interventions import RoleChangesAccepted
+from tenure.contract.interventions import AnyIntervention, RoleChangesAccepted
 from tenure.contract.messages import (
-    AnyIntervention,
     Deregister,
     Deregistered,
     GetResource,

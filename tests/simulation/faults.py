@@ -11,7 +11,8 @@ from functools import partial
 from typing import Final
 
 from tenure.contract import codec
-from tenure.contract.messages import BrokerMessage, ExpireSession, Switchover
+from tenure.contract.interventions import ExpireSession, Switchover
+from tenure.contract.messages import BrokerMessage
 from tenure.contract.vocabulary import Channel, ServiceStatus
 from tenure.sdk.session import Phase
 from tenure.sdk.stream import RestartReason

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource, RoleChange
+from tenure.contract.interventions import (
+    CancelSwitchover,
+    ChangeRoles,
+    PauseResource,
+    ResumeResource,
+    RoleChange,
+    Switchover,
+)
 from tenure.contract.limits import PAUSE_MS_MIN
-from tenure.contract.messages import CancelSwitchover, Switchover
 from tenure.contract.vocabulary import ServiceRole
 from tests.simulation.client import Client
 from tests.simulation.world import DRAIN_LEASES_MAX, World

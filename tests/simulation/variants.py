@@ -20,9 +20,10 @@ from tenure.contract.limits import CLOCK_DRIFT_PPM, HOLD_LIMIT_MS_MAX
 from tenure.contract.messages import Events, Heartbeat, HeartbeatAck, RoleStatement, StreamMessage, Welcome
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.draft import Draft
+from tenure.domain.paused import Pauses
 from tenure.domain.records import Batch, Instant, StoredState
 from tenure.domain.registry import Decision, Registry
-from tenure.domain.state import Pauses, Presence, leases_of
+from tenure.domain.state import Presence, leases_of
 from tenure.domain.switchovers import take_due_steps
 from tenure.sdk.session import SessionCore
 from tenure.sdk.standing import FOREVER, Reading

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from tenure.contract.messages import (
-    BrokerMessage,
-    CancelSwitchover,
-    StepDown,
-    Switchover,
-)
+from tenure.contract.interventions import CancelSwitchover, Switchover
+from tenure.contract.messages import BrokerMessage, StepDown
 from tenure.contract.vocabulary import ServiceStatus
 from tests.unit.scene import Client, Scene
 

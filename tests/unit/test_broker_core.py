@@ -8,9 +8,9 @@ from tenure.broker.core_limits import CoreLimits
 from tenure.broker.peers import Peer
 from tenure.contract.errors import ErrorCode
 from tenure.contract.events import RegisteredEvent, SessionClosedEvent
+from tenure.contract.interventions import ExpireSession, Switchover, SwitchoverStarted
 from tenure.contract.limits import PROTOCOL_VERSION
 from tenure.contract.messages import (
-    ExpireSession,
     Farewell,
     GetResource,
     GivenUp,
@@ -23,8 +23,6 @@ from tenure.contract.messages import (
     Resource,
     RoleStatements,
     StepDown,
-    Switchover,
-    SwitchoverStarted,
     Welcome,
 )
 from tenure.contract.vocabulary import ChangeReason, Channel, ServiceRole

@@ -8,7 +8,8 @@ import pytest
 
 from tenure.contract.errors import ErrorCode
 from tenure.contract.events import AnyEvent, DeregisteredEvent, RegisteredEvent, RoleChangedEvent, SessionClosedEvent
-from tenure.contract.messages import ExpireSession, GetResource, Heartbeat, Resource, RoleStatements
+from tenure.contract.interventions import ExpireSession
+from tenure.contract.messages import GetResource, Heartbeat, Resource, RoleStatements
 from tenure.contract.vocabulary import ChangeReason, Channel, ServiceRole, ServiceStatus
 from tenure.domain.registry import Registry
 from tests.unit.core_stage import GOODBYE, LEASE_MS, CoreStage, claim_of, codes, hello_of, standby_of

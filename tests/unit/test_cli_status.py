@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from tenure.cli.status import rendered
-from tenure.contract.messages import Switchover
+from tenure.contract.interventions import Switchover
 from tenure.contract.views import ResourceView
 from tenure.contract.vocabulary import ServiceStatus
 from tests.unit.scene import Scene

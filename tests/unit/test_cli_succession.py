@@ -8,7 +8,7 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 from msgspec import structs
 
 from tenure.cli.succession import places, why_at_risk, why_not_eligible
-from tenure.contract.messages import Switchover
+from tenure.contract.interventions import Switchover
 from tenure.contract.views import ServiceInstance
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 from tenure.domain.reads import resource_view

@@ -7,7 +7,8 @@ from msgspec import structs
 
 from tenure.cli.progress import progress_of, under_way
 from tenure.cli.switchover import report
-from tenure.contract.messages import Entered, GetResource, Resource, Switchover
+from tenure.contract.interventions import Switchover
+from tenure.contract.messages import Entered, GetResource, Resource
 from tenure.contract.vocabulary import ChangeReason
 from tenure.sdk.switchover import SwitchoverResult
 from tests.unit.scene import Scene

@@ -10,7 +10,8 @@ from tenure.cli.history import newest_tenures
 from tenure.cli.timeline import how_it_ended, stories
 from tenure.contract.errors import RevisionCompactedError
 from tenure.contract.events import AnyEvent, PreviousHolder, RoleChangedEvent, StatusChangedEvent
-from tenure.contract.messages import BrokerMessage, ClientMessage, EventPage, ReadEvents, Switchover
+from tenure.contract.interventions import Switchover
+from tenure.contract.messages import BrokerMessage, ClientMessage, EventPage, ReadEvents
 from tenure.contract.views import Move
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tests.unit.scene import LEASE_MS, Client, Scene

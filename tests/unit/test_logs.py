@@ -33,13 +33,23 @@ from tenure.contract.events import (
     DeregisteredEvent,
     PreviousHolder,
     RegisteredEvent,
+    ResourcePausedEvent,
+    ResourceResumedEvent,
     RoleChangedEvent,
     SessionOpenedEvent,
 )
-from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource, RoleChange
-from tenure.contract.messages import CancelSwitchover, ExpireSession, Register, Switchover
+from tenure.contract.interventions import (
+    CancelSwitchover,
+    ChangeRoles,
+    ExpireSession,
+    PauseResource,
+    ResumeResource,
+    RoleChange,
+    Switchover,
+)
+from tenure.contract.messages import Register
 from tenure.contract.views import Holder
-from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
+from tenure.contract.vocabulary import ChangeReason, ResumeReason, ServiceRole, ServiceStatus
 
 FAILOVER = RoleChangedEvent(
     revision=12,
@@ -145,6 +155,24 @@ async def test_a_few_changes_are_written_at_once() -> None:
     RoleLog(make_logger("info", "json", stream), asyncio.get_running_loop()).tell([opened, FAILOVER])
     RoleLog(make_logger("warning", "json", stream), asyncio.get_running_loop()).tell([FAILOVER])
     assert [line["revision"] for line in lines(stream)] == [12]
+
+
+async def test_committed_pauses_are_written_among_the_changes_of_roles() -> None:
+    """That one has begun, and why it is over: so the log shows a pause that ended by itself, too."""
+    stream = io.StringIO()
+    paused = ResourcePausedEvent(revision=1, at_ms=1, resource_id="r", why="work", until_ms=1_000, by="ada")
+    resumed = ResourceResumedEvent(revision=2, at_ms=1, resource_id="r", reason=ResumeReason.EXPIRED)
+    log = RoleLog(make_logger("info", "json", stream), asyncio.get_running_loop())
+    log.tell([paused, resumed, FAILOVER])
+    first, second, third = lines(stream)
+    assert (first["event"], first["until"], first["why"], first["by"]) == (
+        "resource.paused",
+        "1970-01-01T00:00:01.000000Z",
+        "work",
+        "ada",
+    )
+    assert (second["event"], second["reason"], "by" in second) == ("resource.resumed", "expired", False)
+    assert third["event"] == "role.changed"
 
 
 def test_what_people_ask_for_is_written_down() -> None:

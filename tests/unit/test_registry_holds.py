@@ -8,8 +8,9 @@ import pytest
 
 from tenure.contract.errors import InvalidRequestError, SessionLapsedError
 from tenure.contract.events import RoleChangedEvent, SessionClosedEvent
+from tenure.contract.interventions import Switchover
 from tenure.contract.limits import HOLD_LIMIT_MS_MAX
-from tenure.contract.messages import Register, Registered, Switchover
+from tenure.contract.messages import Register, Registered
 from tenure.contract.vocabulary import ChangeReason, ServiceRole
 from tests.unit.scene import LEASE_MS, Client, Scene
 

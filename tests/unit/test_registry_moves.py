@@ -6,8 +6,9 @@ import pytest
 
 from tenure.contract.errors import InstanceAliveError, InvalidRequestError, LimitExceededError, NotFoundError
 from tenure.contract.events import DeregisteredEvent, SessionClosedEvent
+from tenure.contract.interventions import ExpireSession, SessionEnded, Switchover
 from tenure.contract.limits import GIVEN_UP_MAX
-from tenure.contract.messages import Entered, ExpireSession, GivenUp, Heartbeat, SessionEnded, Switchover
+from tenure.contract.messages import Entered, GivenUp, Heartbeat
 from tenure.contract.views import Presence
 from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tests.unit.scene import LEASE_MS, Scene

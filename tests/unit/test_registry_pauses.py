@@ -12,9 +12,9 @@ from tenure.contract.errors import (
     StoreRolledBackError,
 )
 from tenure.contract.events import ResourcePausedEvent, ResourceResumedEvent, RoleChangedEvent
-from tenure.contract.interventions import Paused, PauseResource, Resumed, ResumeResource
+from tenure.contract.interventions import Paused, PauseResource, Resumed, ResumeResource, Switchover
 from tenure.contract.limits import PAUSE_MS_DEFAULT, PAUSE_MS_MAX, PAUSE_MS_MIN, WHY_BYTES_MAX
-from tenure.contract.messages import ClientMessage, GivenUp, ListServices, Switchover
+from tenure.contract.messages import ClientMessage, GivenUp, ListServices
 from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ChangeReason, ResumeReason, ServiceRole, ServiceStatus
 from tenure.domain.limits import RegistryLimits

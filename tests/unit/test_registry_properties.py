@@ -23,13 +23,19 @@ from tenure.contract.events import (
     RoleChangedEvent,
 )
 from tenure.contract.intervals import AnyIntervalRecord, EnteredRecord, ExtendedRecord, LeftRecord, SessionRecord
-from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource, RoleChange
+from tenure.contract.interventions import (
+    CancelSwitchover,
+    ChangeRoles,
+    ExpireSession,
+    PauseResource,
+    ResumeResource,
+    RoleChange,
+    Switchover,
+)
 from tenure.contract.limits import CLOCK_DRIFT_PPM
 from tenure.contract.messages import (
-    CancelSwitchover,
     ClientMessage,
     Deregister,
-    ExpireSession,
     GetResource,
     GivenUp,
     ListPresence,
@@ -38,7 +44,6 @@ from tenure.contract.messages import (
     Register,
     RegisterMany,
     Resign,
-    Switchover,
 )
 from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
 from tenure.domain.beliefs import Beliefs

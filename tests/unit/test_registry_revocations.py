@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from tenure.contract.events import RoleChangedEvent
-from tenure.contract.messages import (
-    GivenUp,
-    Switchover,
-)
+from tenure.contract.interventions import Switchover
+from tenure.contract.messages import GivenUp
 from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tests.unit.planned import Planned
 from tests.unit.scene import LEASE_MS, Scene

@@ -17,9 +17,16 @@ from tenure.contract.errors import (
     SwitchoverUnderWayError,
 )
 from tenure.contract.events import RoleChangedEvent
-from tenure.contract.interventions import ChangeRoles, PauseResource, RoleChange, RoleChangeResult, RoleChangesAccepted
+from tenure.contract.interventions import (
+    ChangeRoles,
+    PauseResource,
+    RoleChange,
+    RoleChangeResult,
+    RoleChangesAccepted,
+    Switchover,
+)
 from tenure.contract.limits import BATCH_ITEMS_MAX, DRAIN_MS_MAX
-from tenure.contract.messages import Registered, Switchover
+from tenure.contract.messages import Registered
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.limits import RegistryLimits
 from tests.unit.scene import Client, Scene

@@ -10,12 +10,8 @@ import pytest
 from tenure.contract.errors import (
     LimitExceededError,
 )
+from tenure.contract.interventions import CancelSwitchover, Switchover, SwitchoverStarted
 from tenure.contract.limits import DRAIN_MS_MAX
-from tenure.contract.messages import (
-    CancelSwitchover,
-    Switchover,
-    SwitchoverStarted,
-)
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.state import Switchover as UnderWay
 from tests.unit.planned import Planned

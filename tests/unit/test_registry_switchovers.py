@@ -13,14 +13,9 @@ from tenure.contract.errors import (
     SwitchoverUnderWayError,
 )
 from tenure.contract.events import RoleChangedEvent
+from tenure.contract.interventions import CancelSwitchover, Switchover, SwitchoverCancelled, SwitchoverStarted
 from tenure.contract.limits import DRAIN_MS_MAX
-from tenure.contract.messages import (
-    CancelSwitchover,
-    GivenUp,
-    Switchover,
-    SwitchoverCancelled,
-    SwitchoverStarted,
-)
+from tenure.contract.messages import GivenUp
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tests.unit.planned import Planned, unfit
 from tests.unit.scene import LEASE_MS, Scene

@@ -13,14 +13,8 @@ from tenure.contract.errors import (
     SwitchoverFailedError,
     TenureError,
 )
-from tenure.contract.messages import (
-    BrokerMessage,
-    ClientMessage,
-    GetResource,
-    Resource,
-    Switchover,
-    SwitchoverStarted,
-)
+from tenure.contract.interventions import Switchover, SwitchoverStarted
+from tenure.contract.messages import BrokerMessage, ClientMessage, GetResource, Resource
 from tenure.contract.views import Move, ResourceView, ServiceInstance
 from tenure.contract.views import Switchover as UnderWay
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus

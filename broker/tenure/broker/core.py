@@ -30,16 +30,21 @@ from tenure.contract.errors import (
     ShuttingDownError,
 )
 from tenure.contract.events import AnyEvent, SessionClosedEvent
-from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource
+from tenure.contract.interventions import (
+    AnyIntervention,
+    CancelSwitchover,
+    ChangeRoles,
+    ExpireSession,
+    PauseResource,
+    ResumeResource,
+    Switchover,
+)
 from tenure.contract.limits import REQUEST_ID_BYTES_MAX
 from tenure.contract.messages import (
-    AnyIntervention,
     BrokerMessage,
-    CancelSwitchover,
     ClientMessage,
     Closing,
     ErrorReply,
-    ExpireSession,
     Goodbye,
     Heartbeat,
     Hello,
@@ -50,7 +55,6 @@ from tenure.contract.messages import (
     RegisteredMany,
     RegisterMany,
     RoleStatements,
-    Switchover,
     Welcome,
 )
 from tenure.contract.vocabulary import ChangeReason, Channel

@@ -23,13 +23,23 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from tenure.contract.errors import ErrorInfo
-from tenure.contract.events import AnyEvent, RoleChangedEvent
-from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource
-from tenure.contract.messages import AnyIntervention, CancelSwitchover, ExpireSession, Register, Switchover
+from tenure.contract.events import AnyEvent, ResourcePausedEvent, ResourceResumedEvent, RoleChangedEvent
+from tenure.contract.interventions import (
+    AnyIntervention,
+    CancelSwitchover,
+    ChangeRoles,
+    ExpireSession,
+    PauseResource,
+    ResumeResource,
+    Switchover,
+)
+from tenure.contract.messages import Register
 
 type LogLevel = Literal["debug", "info", "warning", "error"]
+type _Told = RoleChangedEvent | ResourcePausedEvent | ResourceResumedEvent
 type LogFormat = Literal["auto", "json", "console"]
 
+_TOLD: Final = (RoleChangedEvent, ResourcePausedEvent, ResourceResumedEvent)
 _CHANGES_TOLD_AT_ONCE: Final = 200  # some three milliseconds
 
 CONFLICTS_TOLD_MAX: Final = 20
@@ -102,6 +112,16 @@ def log_role_change(log: LineLog, event: RoleChangedEvent) -> None:
     log.info("role.changed", **fields)
 
 
+def log_pause_change(log: LineLog, event: ResourcePausedEvent | ResourceResumedEvent) -> None:
+    """Write that a committed event has paused a resource, or ended its pause."""
+    by = {"by": event.by} if event.by else {}
+    if isinstance(event, ResourcePausedEvent):
+        until = _iso(datetime.fromtimestamp(event.until_ms / 1_000, UTC))
+        log.info("resource.paused", resource_id=event.resource_id, until=until, why=event.why, **by)
+    else:
+        log.info("resource.resumed", resource_id=event.resource_id, reason=event.reason, **by)
+
+
 def log_intervention(
     log: LineLog,
     request: AnyIntervention,
@@ -167,7 +187,7 @@ def log_role_conflict(log: LineLog, request: Register, error: ErrorInfo) -> None
 
 
 class RoleLog:
-    """Writes a line for each committed change of a role, some in each turn of the loop: there may be 20,000.
+    """Writes a line for each committed change of a role or a pause, some in each turn of the loop: there may be 20,000.
 
     They come in the order of their revisions. The more wait, the more are written at once, so that they never pile up.
     """
@@ -175,26 +195,33 @@ class RoleLog:
     def __init__(self, log: FilteringBoundLogger, loop: asyncio.AbstractEventLoop) -> None:
         self._log = log
         self._loop = loop
-        self._untold: deque[RoleChangedEvent] = deque()
+        self._untold: deque[_Told] = deque()
 
     def tell(self, events: Iterable[AnyEvent]) -> None:
         """Take in what was committed, and write the first lines if none wait."""
         if self._log.is_enabled_for(logging.INFO):
             is_waiting = bool(self._untold)
-            self._untold.extend(event for event in events if isinstance(event, RoleChangedEvent))
+            self._untold.extend(event for event in events if isinstance(event, _TOLD))
             if not is_waiting:
                 self._tell_some()
 
     def tell_all(self) -> None:
         """Write what waits."""
         while self._untold:
-            log_role_change(self._log, self._untold.popleft())
+            _log_committed(self._log, self._untold.popleft())
 
     def _tell_some(self) -> None:
         for _ in range(min(len(self._untold), max(_CHANGES_TOLD_AT_ONCE, len(self._untold) // 10))):
-            log_role_change(self._log, self._untold.popleft())
+            _log_committed(self._log, self._untold.popleft())
         if self._untold:
             self._loop.call_soon(self._tell_some)
+
+
+def _log_committed(log: LineLog, event: _Told) -> None:
+    if isinstance(event, RoleChangedEvent):
+        log_role_change(log, event)
+    else:
+        log_pause_change(log, event)
 
 
 class ConflictLog:

@@ -18,26 +18,28 @@ from msgspec import Struct, structs
 from tenure.contract.errors import (
     ForbiddenError,
     HelloRequiredError,
-    InstanceAliveError,
     InvalidRequestError,
     LimitExceededError,
-    NotFoundError,
     RequestRefusedError,
     SessionExpiredError,
     SessionLapsedError,
     StoreRolledBackError,
 )
 from tenure.contract.events import AnyEvent, RoleChangedEvent, SessionClosedEvent
-from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource
+from tenure.contract.interventions import (
+    CancelSwitchover,
+    ChangeRoles,
+    ExpireSession,
+    PauseResource,
+    ResumeResource,
+    Switchover,
+)
 from tenure.contract.limits import PROTOCOL_VERSION, heartbeat_interval_ms
 from tenure.contract.messages import (
-    AnyIntervention,
     BrokerMessage,
-    CancelSwitchover,
     ClientMessage,
     Deregister,
     ErrorReply,
-    ExpireSession,
     Farewell,
     GetResource,
     Goodbye,
@@ -55,28 +57,20 @@ from tenure.contract.messages import (
     RegisterResult,
     Resign,
     RoleStatement,
-    SessionEnded,
     StepDown,
-    Switchover,
     Welcome,
 )
-from tenure.contract.vocabulary import ChangeReason, ServiceStatus
-from tenure.domain import claims, heartbeats, moves, pauses, reads, role_changes, switchovers
+from tenure.contract.vocabulary import ChangeReason
+from tenure.domain import claims, heartbeats, interventions, moves, pauses, reads, switchovers
 from tenure.domain.draft import Draft
 from tenure.domain.limits import RegistryLimits
 from tenure.domain.records import Change, Instant, StoredState
 from tenure.domain.state import Presence, State, leases_of
 from tenure.domain.validation import (
     check_batch,
-    check_cancel_switchover,
-    check_change_roles,
-    check_expire_session,
     check_heartbeat,
     check_hello,
     check_names,
-    check_pause,
-    check_resume,
-    check_switchover,
 )
 
 
@@ -254,56 +248,13 @@ class Registry:
                 return reads.list_presence(self.state, request, now_ms)
             case ReadEvents() | ListTenures():
                 raise InvalidRequestError("events and tenures are read from the store, not from the registry")
-            case (
-                Switchover() | CancelSwitchover() | ExpireSession() | PauseResource() | ResumeResource() | ChangeRoles()
-            ):
-                return self._decide_for_operator(draft, request, origin)
+            case Switchover() | PauseResource() | ResumeResource() | ChangeRoles():
+                self._check_history(None, 0)
+                return interventions.decide(draft, request, origin.identity, self.limits)
+            case CancelSwitchover() | ExpireSession():
+                return interventions.decide(draft, request, origin.identity, self.limits)
             case _:
                 assert_never(request)
-
-    def _decide_for_operator(self, draft: Draft, request: AnyIntervention, origin: Origin) -> BrokerMessage:
-        match request:
-            case Switchover():
-                check_switchover(request)
-                self._check_history(None, 0)
-                return switchovers.start(draft, request, _who(request.by, origin), self.limits)
-            case CancelSwitchover():
-                check_cancel_switchover(request)
-                return switchovers.cancel(draft, request)
-            case ExpireSession():
-                check_expire_session(request)
-                return self._expire_session(draft, request, origin)
-            case PauseResource():
-                check_pause(request)
-                self._check_history(None, 0)
-                return pauses.start(draft, request, _who(request.by, origin), self.limits)
-            case ResumeResource():
-                check_resume(request)
-                self._check_history(None, 0)
-                return pauses.end(draft, request, _who(request.by, origin))
-            case ChangeRoles():
-                check_change_roles(request)
-                self._check_history(None, 0)
-                return role_changes.change_roles(draft, request, _who(request.by, origin), self.limits)
-            case _:
-                assert_never(request)
-
-    def _expire_session(self, draft: Draft, request: ExpireSession, origin: Origin) -> SessionEnded:
-        """End a session on a person's word, unless its own heartbeats say otherwise."""
-        presence = self.state.sessions.get(request.session)
-        if presence is None:
-            raise NotFoundError(f"session {request.session} has ended already; nothing was changed")
-        if presence.status(draft.now.now_ms) is not ServiceStatus.LATE:
-            ago_ms = int(draft.now.now_ms - presence.last_heard_ms)
-            heard = "was heard" if presence.heard else "has sent no heartbeat since this broker came to know it,"
-            raise InstanceAliveError(
-                f"session {request.session} {heard} {ago_ms} ms ago; until it was silent for half its lease of "
-                f"{presence.record.lease_ms} ms its process counts as alive, and nothing was changed. Move its roles "
-                "with a switchover instead, or stop the process and say so again then"
-            )
-        ended = SessionEnded(session=request.session, registration_count=len(presence.registrations))
-        draft.close_session(presence, ChangeReason.CONFIRMED_DEAD, _who(request.by, origin))
-        return ended
 
     def _decide_for_session(
         self,
@@ -421,8 +372,3 @@ def _check_lease(presence: Presence) -> None:
             "the session's lease ran out, and only what it holds beyond it goes on: register again once a heartbeat "
             "has been answered"
         )
-
-
-def _who(by: str, origin: Origin) -> str:
-    """Who asks, in his own words and the kernel's."""
-    return " ".join(filter(None, (by, f"({origin.identity})" if origin.identity else "")))

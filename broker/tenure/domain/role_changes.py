@@ -19,7 +19,7 @@ from tenure.contract.errors import (
     RoleConflictError,
 )
 from tenure.contract.interventions import ChangeRoles, RoleChange, RoleChangeResult, RoleChangesAccepted
-from tenure.contract.messages import Switchover as SwitchoverRequest
+from tenure.contract.interventions import Switchover as SwitchoverRequest
 from tenure.contract.vocabulary import ChangeReason, ServiceRole
 from tenure.domain import switchovers
 from tenure.domain.claims import holder_view

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
-from tenure.contract.views import Move, Pause
+from tenure.contract.views import Move
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 from tenure.domain.deadlines import Deadlines
+from tenure.domain.paused import Pauses
 from tenure.domain.records import (
     Change,
     DropPause,
@@ -185,38 +186,6 @@ class Switchovers:
         while (switchover := self._deadlines.pop_due(now_ms)) is not None:
             due[switchover] = None
         return list(due)
-
-
-class Pauses:
-    """The resources that are paused, and whose pause ends next; times are unix milliseconds."""
-
-    def __init__(self) -> None:
-        self.by_resource: dict[str, Pause] = {}
-        self._deadlines = Deadlines(self.by_resource, lambda pause: pause.until_ms)
-
-    def __len__(self) -> int:
-        return len(self.by_resource)
-
-    def get(self, resource_id: str) -> Pause | None:
-        """The pause of a resource."""
-        return self.by_resource.get(resource_id)
-
-    def put(self, pause: Pause) -> None:
-        """A resource is paused, or its pause has changed."""
-        self.by_resource[pause.resource_id] = pause
-        self._deadlines.add(pause.resource_id)
-
-    def drop(self, resource_id: str) -> None:
-        """A resource is paused no more."""
-        del self.by_resource[resource_id]
-
-    def next_until_ms(self) -> float | None:
-        """The earliest time at which one may be over; None if there is none."""
-        return self._deadlines.next_ms()
-
-    def pop_due(self, unix_ms: int) -> Pause | None:
-        """One whose time is over, which is then no longer watched; None if there is none."""
-        return self._deadlines.pop_due(unix_ms)
 
 
 class Resource:

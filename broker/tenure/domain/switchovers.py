@@ -17,8 +17,9 @@ from tenure.contract.errors import (
     NotFoundError,
     SwitchoverUnderWayError,
 )
-from tenure.contract.messages import CancelSwitchover, StepDown, SwitchoverCancelled, SwitchoverStarted
-from tenure.contract.messages import Switchover as SwitchoverRequest
+from tenure.contract.interventions import CancelSwitchover, SwitchoverCancelled, SwitchoverStarted
+from tenure.contract.interventions import Switchover as SwitchoverRequest
+from tenure.contract.messages import StepDown
 from tenure.contract.vocabulary import ChangeReason
 from tenure.domain.draft import Draft
 from tenure.domain.limits import RegistryLimits

@@ -9,7 +9,15 @@ from __future__ import annotations
 from typing import Final
 
 from tenure.contract.errors import InvalidRequestError, LimitExceededError, UnsupportedVersionError
-from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource, RoleChange
+from tenure.contract.interventions import (
+    CancelSwitchover,
+    ChangeRoles,
+    ExpireSession,
+    PauseResource,
+    ResumeResource,
+    RoleChange,
+    Switchover,
+)
 from tenure.contract.limits import (
     BATCH_ITEMS_MAX,
     CONNECTION_MAX,
@@ -31,16 +39,7 @@ from tenure.contract.limits import (
     SESSION_ID_BYTES_MIN,
     WHY_BYTES_MAX,
 )
-from tenure.contract.messages import (
-    CancelSwitchover,
-    ExpireSession,
-    Heartbeat,
-    Hello,
-    ListTenures,
-    Register,
-    RegisterMany,
-    Switchover,
-)
+from tenure.contract.messages import Heartbeat, Hello, ListTenures, Register, RegisterMany
 from tenure.contract.vocabulary import ServiceStatus
 
 _NUMBER_MAX: Final = 2**63 - 1  # what SQLite and most languages keep in an integer

@@ -15,7 +15,7 @@ import typer
 from tenure.cli.exits import FAILED, USAGE, complain, run_async
 from tenure.cli.options import READ_TIMEOUT_MS, Endpoints
 from tenure.contract.errors import InstanceAliveError, NotFoundError
-from tenure.contract.messages import ExpireSession, SessionEnded
+from tenure.contract.interventions import ExpireSession, SessionEnded
 from tenure.contract.views import ServiceInstance
 from tenure.contract.vocabulary import ServiceStatus
 from tenure.sdk import queries

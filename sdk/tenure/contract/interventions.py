@@ -1,4 +1,7 @@
-"""Messages by which people steer resources: pauses, and changes of many roles at once. They need no session."""
+"""Messages by which people steer: planned moves, pauses, changes of many roles, a word on who is dead.
+
+They need no session, and the broker writes into its log who asked for what.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,46 @@ from tenure.contract.limits import PAUSE_MS_DEFAULT
 from tenure.contract.message import Message
 from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ServiceRole
+
+
+class Switchover(Message, frozen=True, kw_only=True, omit_defaults=True, tag="switchover"):
+    """Move a role as planned. Answer: `switchover_started`. Needs no session. Safe to repeat.
+
+    The holder is told with `step_down`, finishes its work and resigns; in the same commit the next one is promoted. If
+    it has not resigned when the drain time is over, its tenure is renewed no more, and ends with its lease.
+    """
+
+    resource_id: str
+    epoch: int
+    """The tenure to end: `not_active` if it is over."""
+    to_registration_id: int = 0
+    """Who is to take over; 0: whoever is next."""
+    drain_ms: int = 0
+    """How long the holder may take to finish its work, from now on."""
+    even_if_vacant: bool = False
+    """True: the tenure is to end even if nobody can take over."""
+    by: str = ""
+    """Who asks for it, for people."""
+
+
+class CancelSwitchover(Message, frozen=True, kw_only=True, omit_defaults=True, tag="cancel_switchover"):
+    """Call off a switchover before the holder has stepped down. Answer: `switchover_cancelled`. Needs no session."""
+
+    resource_id: str
+    epoch: int
+    """The tenure that was to end."""
+
+
+class ExpireSession(Message, frozen=True, kw_only=True, omit_defaults=True, tag="expire_session"):
+    """A person vouches that a session's process is dead. Answer: `session_ended`. Needs no session of its own.
+
+    It ends at once, with all its registrations. Refused with `instance_alive` while its heartbeats come.
+    """
+
+    session: int
+    """Its public number."""
+    by: str = ""
+    """Who vouches for it, for people: it stands in the events."""
 
 
 class PauseResource(Message, frozen=True, kw_only=True, omit_defaults=True, tag="pause"):
@@ -55,6 +98,33 @@ class ChangeRoles(Message, frozen=True, kw_only=True, omit_defaults=True, tag="c
     """How long holders may take to finish their work, from now on."""
     by: str = ""
     """Who asks for it, for people."""
+
+
+type AnyIntervention = Switchover | CancelSwitchover | ExpireSession | PauseResource | ResumeResource | ChangeRoles
+"""What people ask for: it needs no session, and the broker writes into its log who asked for it."""
+
+
+class SwitchoverStarted(Message, frozen=True, kw_only=True, omit_defaults=True, tag="switchover_started"):
+    """The holder is asked to step down; how it goes shows in the resource and in the events."""
+
+    registration_id: int
+    """Whose tenure it is that is to end."""
+    epoch: int
+    """That tenure."""
+
+
+class SwitchoverCancelled(Message, frozen=True, kw_only=True, omit_defaults=True, tag="switchover_cancelled"):
+    """The holder need not step down any more; if it does, because it had stopped already, that is a resignation."""
+
+    epoch: int
+
+
+class SessionEnded(Message, frozen=True, kw_only=True, omit_defaults=True, tag="session_ended"):
+    """The session has ended, on a person's word."""
+
+    session: int
+    registration_count: int
+    """How many registrations ended with it."""
 
 
 class Paused(Message, frozen=True, kw_only=True, omit_defaults=True, tag="paused"):

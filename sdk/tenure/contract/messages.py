@@ -1,4 +1,4 @@
-"""Every message, one union per direction; docs/protocol.md explains each and tests/contract keeps their bytes.
+"""The messages, one union per direction; docs/protocol.md explains each and tests/contract keeps their bytes.
 
 Structs are frozen and tagged by `type`; fields with defaults may be left out, unknown fields are ignored, so that
 either side may be the newer one within a protocol version. Names and ranges are checked by the broker, not by types.
@@ -11,12 +11,18 @@ from msgspec import Struct, field
 from tenure.contract.errors import ErrorInfo
 from tenure.contract.events import AnyEvent
 from tenure.contract.interventions import (
+    CancelSwitchover,
     ChangeRoles,
+    ExpireSession,
     Paused,
     PauseResource,
     Resumed,
     ResumeResource,
     RoleChangesAccepted,
+    SessionEnded,
+    Switchover,
+    SwitchoverCancelled,
+    SwitchoverStarted,
 )
 from tenure.contract.limits import LEASE_MS_DEFAULT, PAGE_ITEMS_MAX
 from tenure.contract.message import Message
@@ -132,46 +138,6 @@ class Deregister(Message, frozen=True, kw_only=True, omit_defaults=True, tag="de
     epoch: int = 0
 
 
-class Switchover(Message, frozen=True, kw_only=True, omit_defaults=True, tag="switchover"):
-    """Move a role as planned. Answer: `switchover_started`. Needs no session. Safe to repeat.
-
-    The holder is told with `step_down`, finishes its work and resigns; in the same commit the next one is promoted. If
-    it has not resigned when the drain time is over, its tenure is renewed no more, and ends with its lease.
-    """
-
-    resource_id: str
-    epoch: int
-    """The tenure to end: `not_active` if it is over."""
-    to_registration_id: int = 0
-    """Who is to take over; 0: whoever is next."""
-    drain_ms: int = 0
-    """How long the holder may take to finish its work, from now on."""
-    even_if_vacant: bool = False
-    """True: the tenure is to end even if nobody can take over."""
-    by: str = ""
-    """Who asks for it, for people."""
-
-
-class CancelSwitchover(Message, frozen=True, kw_only=True, omit_defaults=True, tag="cancel_switchover"):
-    """Call off a switchover before the holder has stepped down. Answer: `switchover_cancelled`. Needs no session."""
-
-    resource_id: str
-    epoch: int
-    """The tenure that was to end."""
-
-
-class ExpireSession(Message, frozen=True, kw_only=True, omit_defaults=True, tag="expire_session"):
-    """A person vouches that a session's process is dead. Answer: `session_ended`. Needs no session of its own.
-
-    It ends at once, with all its registrations. Refused with `instance_alive` while its heartbeats come.
-    """
-
-    session: int
-    """Its public number."""
-    by: str = ""
-    """Who vouches for it, for people: it stands in the events."""
-
-
 class Goodbye(Message, frozen=True, kw_only=True, omit_defaults=True, tag="goodbye"):
     """End the session and all its registrations: its process does no more work. Answer: `farewell`."""
 
@@ -246,10 +212,6 @@ type ClientMessage = (
     | ReadEvents
     | ListTenures
 )
-
-
-type AnyIntervention = Switchover | CancelSwitchover | ExpireSession | PauseResource | ResumeResource | ChangeRoles
-"""What people ask for: it needs no session, and the broker writes into its log who asked for it."""
 
 
 # --- broker to client -------------------------------------------------------------------------------------------------
@@ -357,29 +319,6 @@ class Deregistered(Message, frozen=True, kw_only=True, omit_defaults=True, tag="
     """The registration has ended."""
 
     statement: RoleStatement
-
-
-class SwitchoverStarted(Message, frozen=True, kw_only=True, omit_defaults=True, tag="switchover_started"):
-    """The holder is asked to step down; how it goes shows in the resource and in the events."""
-
-    registration_id: int
-    """Whose tenure it is that is to end."""
-    epoch: int
-    """That tenure."""
-
-
-class SwitchoverCancelled(Message, frozen=True, kw_only=True, omit_defaults=True, tag="switchover_cancelled"):
-    """The holder need not step down any more; if it does, because it had stopped already, that is a resignation."""
-
-    epoch: int
-
-
-class SessionEnded(Message, frozen=True, kw_only=True, omit_defaults=True, tag="session_ended"):
-    """The session has ended, on a person's word."""
-
-    session: int
-    registration_count: int
-    """How many registrations ended with it."""
 
 
 class Farewell(Message, frozen=True, kw_only=True, omit_defaults=True, tag="farewell"):

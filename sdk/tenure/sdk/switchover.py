@@ -27,14 +27,8 @@ from tenure.contract.errors import (
     StorageUnavailableError,
     SwitchoverFailedError,
 )
-from tenure.contract.messages import (
-    CancelSwitchover,
-    GetResource,
-    Resource,
-    Switchover,
-    SwitchoverCancelled,
-    SwitchoverStarted,
-)
+from tenure.contract.interventions import CancelSwitchover, Switchover, SwitchoverCancelled, SwitchoverStarted
+from tenure.contract.messages import GetResource, Resource
 from tenure.contract.views import ServiceInstance
 from tenure.contract.vocabulary import ChangeReason
 from tenure.sdk import queries

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from tenure.contract.messages import Switchover
+from tenure.contract.interventions import Switchover
 from tenure.sdk.blocking import EventListener, ServiceClient
 from tests.integration.raw_client import RawClient
 from tests.integration.served import Served
