@@ -14,12 +14,12 @@ from tenure.cli.history import newest_tenures
 from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
 from tenure.cli.pause import paused_until
 from tenure.cli.progress import under_way
-from tenure.cli.succession import Place, places, why_at_risk
-from tenure.cli.timeline import Story, stories
 from tenure.contract.codec import to_json
 from tenure.contract.messages import GetResource, Resource
 from tenure.contract.views import ResourceView
 from tenure.sdk.reader import Reader
+from tenure.sdk.succession import Place, places, why_at_risk
+from tenure.sdk.timeline import Story, stories
 
 
 class Explanation(Struct, frozen=True, kw_only=True):

@@ -16,12 +16,12 @@ from tenure.cli.exits import run_async
 from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
 from tenure.cli.pause import paused_until
 from tenure.cli.progress import under_way
-from tenure.cli.succession import why_at_risk
 from tenure.contract.codec import to_json
 from tenure.contract.views import ResourceView, ServiceInstance
 from tenure.contract.vocabulary import ServiceStatus
 from tenure.sdk import queries
 from tenure.sdk.reader import Reader
+from tenure.sdk.succession import why_at_risk
 
 _WIDE = 1_000  # columns, where nothing says how many there are
 _STATUS_STYLES = {

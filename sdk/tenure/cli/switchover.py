@@ -12,7 +12,6 @@ import typer
 from tenure.cli.exits import REFUSED, USAGE, complain, run_async
 from tenure.cli.options import READ_TIMEOUT_MS, Endpoints
 from tenure.cli.progress import shown_progress
-from tenure.cli.timeline import how_it_ended
 from tenure.contract.errors import NotActiveError, RequestRefusedError, TenureError
 from tenure.contract.limits import DRAIN_MS_MAX
 from tenure.contract.vocabulary import ChangeReason
@@ -20,6 +19,7 @@ from tenure.sdk import queries
 from tenure.sdk.reader import Reader
 from tenure.sdk.switchover import SwitchoverResult, cancel_switchover
 from tenure.sdk.switchover import switchover as ask_and_follow
+from tenure.sdk.timeline import how_it_ended
 
 
 def switchover(

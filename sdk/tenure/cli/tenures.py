@@ -11,13 +11,13 @@ import typer
 
 from tenure.cli.exits import run_async
 from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
-from tenure.cli.timeline import how_it_ended
 from tenure.contract.codec import to_json
 from tenure.contract.errors import NotFoundError
 from tenure.contract.limits import PAGE_ITEMS_MAX
 from tenure.contract.views import TenureView
 from tenure.sdk import queries
 from tenure.sdk.reader import Reader
+from tenure.sdk.timeline import how_it_ended
 
 _COUNT: Final = 20
 _EPOCH_MAX: Final = 2**63 - 1

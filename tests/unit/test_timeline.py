@@ -7,13 +7,13 @@ from typing import cast
 import pytest
 
 from tenure.cli.history import newest_tenures
-from tenure.cli.timeline import how_it_ended, stories
 from tenure.contract.errors import RevisionCompactedError
 from tenure.contract.events import AnyEvent, PreviousHolder, RoleChangedEvent, StatusChangedEvent
 from tenure.contract.interventions import Switchover
 from tenure.contract.messages import BrokerMessage, ClientMessage, EventPage, ReadEvents
 from tenure.contract.views import Move
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
+from tenure.sdk.timeline import how_it_ended, stories
 from tests.unit.scene import LEASE_MS, Client, Scene
 
 SILENT = Move(

@@ -7,12 +7,12 @@ from hypothesis import settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 from msgspec import structs
 
-from tenure.cli.succession import places, why_at_risk, why_not_eligible
 from tenure.contract.interventions import Switchover
 from tenure.contract.views import ServiceInstance
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 from tenure.domain.reads import resource_view
 from tenure.domain.succession import successor
+from tenure.sdk.succession import places, why_at_risk, why_not_eligible
 from tests.unit.scene import LEASE_MS, Scene
 from tests.unit.test_registry_properties import RegistryMachine
 
