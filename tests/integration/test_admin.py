@@ -18,8 +18,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from tenure.admin.__main__ import main
-from tenure.admin.follower import PRESENCE_INTERVAL_MS
-from tenure.admin.main import run_admin
+from tenure.admin.main import Options, run_admin
+from tenure.admin.questions import PRESENCE_INTERVAL_MS
 from tenure.contract.messages import BrokerMessage, ClientMessage, ListPresence
 from tenure.sdk import ServiceClient
 from tenure.sdk.reader import Reader
@@ -36,17 +36,23 @@ async def base_url(admin: Command) -> str:
     return url.removesuffix("/services")
 
 
+def alone(directory: Path) -> tuple[str, ...]:
+    """How an admin is started that keeps its token in a directory and follows the broker there, if there is one."""
+    return ("--bind", "127.0.0.1:0", "--state", str(directory), "--endpoint", endpoint_in(directory))
+
+
 def browser_of(url: str) -> httpx.AsyncClient:
     """Somebody who asks and is patient."""
     return httpx.AsyncClient(base_url=url, timeout=PATIENCE_S)
 
 
 @contextlib.asynccontextmanager
-async def admin_of(endpoint: str) -> AsyncGenerator[httpx.AsyncClient]:
+async def admin_of(endpoint: str, state: Path) -> AsyncGenerator[httpx.AsyncClient]:
     """An admin in this process that follows the broker at an endpoint, and somebody who asks it."""
+    options = Options(bind="127.0.0.1:0", endpoints=(endpoint,), state=state)
     told = asyncio.Event()
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    admin = asyncio.ensure_future(run_admin((endpoint,), "127.0.0.1:0", told=told, on_ready=ready.set_result))
+    admin = asyncio.ensure_future(run_admin(options, told=told, on_ready=ready.set_result))
     try:
         async with asyncio.timeout(PATIENCE_S):
             url = await ready
@@ -58,9 +64,9 @@ async def admin_of(endpoint: str) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def browser(broker: BrokerHere) -> AsyncIterator[httpx.AsyncClient]:
+async def browser(broker: BrokerHere, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody who asks an admin that follows the broker."""
-    async with admin_of(broker.ipc) as client:
+    async with admin_of(broker.ipc, tmp_path) as client:
         yield client
 
 
@@ -187,10 +193,10 @@ async def test_a_broker_that_leaves_and_comes_back(broker: BrokerHere, browser: 
         assert (live["connected"], [one["instance_id"] for one in live["instances"]]) == (True, ["a", "b"])
 
 
-async def test_it_starts_without_a_broker_and_finds_it_later(broker: BrokerHere) -> None:
+async def test_it_starts_without_a_broker_and_finds_it_later(broker: BrokerHere, tmp_path: Path) -> None:
     """Nobody has to start them in an order: it says 503 until there is a broker."""
     await broker.stop()
-    async with admin_of(broker.ipc) as browser:
+    async with admin_of(broker.ipc, tmp_path) as browser:
         answer = await browser.get("/services?stale=true")
         assert (answer.status_code, "heard_ms" in answer.json()) == (503, False)
         await broker.start()
@@ -228,12 +234,48 @@ async def test_many_readers_cost_the_broker_no_more_than_one(
         assert (held.is_active, broker.count("committed_revision")) == (True, revision)
 
 
+async def lines_of(answer: httpx.Response, until: Callable[[str], bool]) -> list[str]:
+    """The lines of a stream up to one that fits."""
+    found: list[str] = []
+    async with asyncio.timeout(PATIENCE_S):
+        async for line in answer.aiter_lines():
+            found.append(line)
+            if until(line):
+                return found
+    raise AssertionError("the stream ended before")
+
+
+async def test_a_failover_is_streamed(broker: BrokerHere, browser: httpx.AsyncClient) -> None:
+    """Events and rows come over a real connection as things happen, and a reader goes on where he was."""
+    async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS) as client:
+        held = await client.register("gw", instance_id="a", resource_id="acct", role="active")
+        await client.register("gw", instance_id="b", resource_id="acct")
+        await until_revision(browser, "/services", broker.count("committed_revision"))
+        accept = {"accept": "text/event-stream"}
+        async with (
+            browser.stream("GET", "/events", headers=accept) as events,
+            browser.stream("GET", "/resources", headers=accept) as rows,
+        ):
+            await lines_of(rows, lambda line: line == "event: live")
+            begin = (await lines_of(events, lambda line: line.startswith("id: ")))[-1].removeprefix("id: ")
+        await held.resign()
+        async with browser.stream("GET", "/resources", headers=accept) as rows:
+            shown = await lines_of(rows, lambda line: '"active":{"instance_id":"b"' in line)
+            assert len(shown) > 0
+        async with browser.stream("GET", "/events", headers={**accept, "last-event-id": begin}) as events:
+            told = await lines_of(events, lambda line: '"new_role":"active"' in line)
+            assert '"instance_id":"b"' in told[-1]
+
+
 async def test_an_open_address_is_warned_of(socket_directory: Path) -> None:
     """Whoever insists gets it, with a warning at each start."""
     told = asyncio.Event()
     told.set()
     with capture_logs() as logs:
-        await run_admin((endpoint_in(socket_directory),), "0.0.0.0:0", insecure_bind=True, told=told)
+        options = Options(
+            bind="0.0.0.0:0", endpoints=(endpoint_in(socket_directory),), insecure_bind=True, state=socket_directory
+        )
+        await run_admin(options, told=told)
 
     assert [(log["log_level"], log["bind"]) for log in logs if log["event"] == "bind.insecure"] == [
         ("warning", "0.0.0.0:0")
@@ -247,10 +289,10 @@ async def test_an_open_address_is_warned_of(socket_directory: Path) -> None:
 async def test_it_ends_when_it_is_told_to(socket_directory: Path, number: signal.Signals) -> None:
     """One line when it is ready; a signal ends it with 0, connections or not."""
     async with (
-        tenure("admin", "--bind", "127.0.0.1:0", "--endpoint", endpoint_in(socket_directory)) as admin,
+        tenure("admin", *alone(socket_directory)) as admin,
         browser_of(await base_url(admin)) as browser,
     ):
-        assert (await browser.get("/schema")).status_code == 200
+        assert (await browser.get("/health/live")).status_code == 200
         admin.send(number)
         assert await admin.exit_code() == 0
 
@@ -261,6 +303,10 @@ async def test_serve_runs_one_beside_the_broker(socket_directory: Path) -> None:
     arguments += ["--bind", endpoint_in(socket_directory), "--events-bind", f"ipc://{socket_directory}/e"]
     async with tenure(*arguments, "--log-format", "json") as broker, browser_of(await base_url(broker)) as browser:
         assert (await browser.get("/services")).json()["instances"] == []
+        code, token = await output_of("admin", "token", "--state", str(socket_directory / "data"))
+        assert code == 0
+        answer = await browser.delete("/resources/r/switchover", headers={"authorization": f"Bearer {token.strip()}"})
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
         broker.send(signal.SIGTERM)
         assert await broker.exit_code() == 0
         with pytest.raises(httpx.ConnectError):
@@ -278,7 +324,7 @@ async def test_it_ends_with_its_parent(socket_directory: Path) -> None:
     """A parent that is killed without a word takes it along: nothing is left that holds the address."""
     parent = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-c", _PARENT, "--bind", "127.0.0.1:0", "--endpoint", endpoint_in(socket_directory)),
+        *("-c", _PARENT, *alone(socket_directory)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -304,7 +350,7 @@ async def test_it_does_not_begin_for_a_parent_that_is_gone(socket_directory: Pat
     """If the one that started it is not there any more it ends at once."""
     code, _ = await output_of(
         "admin",
-        *("--bind", "127.0.0.1:0", "--endpoint", endpoint_in(socket_directory)),
+        *alone(socket_directory),
         *("--parent-pid", str(os.getppid())),  # somebody who lives, but did not start it
     )
     assert code == 0

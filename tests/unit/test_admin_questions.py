@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tenure.admin.follower import PRESENCE_INTERVAL_MS, PresencePoll
+from tenure.admin.questions import PRESENCE_INTERVAL_MS, PresencePoll
 from tenure.contract.errors import BrokerUnavailableError
 from tenure.contract.messages import BrokerMessage, ClientMessage, ListPresence, PresencePage
 from tenure.contract.views import Presence

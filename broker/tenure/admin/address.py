@@ -1,8 +1,8 @@
 """Where the management interface listens, and under which names it may be asked for.
 
-Nothing is authenticated, so it listens where only this machine can reach it unless the operator insists. A browser on
-this machine can be made to ask by any web page it shows; so on the loopback only requests that name this machine are
-answered, which a page of somebody else's domain cannot make even if that name is made to point here.
+What travels is not encrypted, so it listens where only this machine can reach it unless the operator insists. A browser
+on this machine can be made to ask by any web page it shows; so on the loopback only requests that name this machine
+are answered, which a page of somebody else's domain cannot make even if that name is made to point here.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def parse_bind(bind: str, *, insecure_bind: bool) -> TcpEndpoint:
     if not (insecure_bind or is_loopback(endpoint.host)):
         raise InvalidEndpointError(
             bind,
-            "other machines can reach it, and nothing is authenticated: listen on 127.0.0.1 and let a tunnel (ssh) or "
-            "a proxy that authenticates in between, or set --insecure-bind if everybody on that network may look",
+            "other machines can reach it, and nothing is encrypted, nor is the token: listen on 127.0.0.1 and let a "
+            "tunnel (ssh) or a proxy with TLS in between, or set --insecure-bind if you trust all of that network",
         )
     return endpoint
 

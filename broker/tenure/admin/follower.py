@@ -1,35 +1,70 @@
-"""Keeps this process's replica of the registry, and asks how the sessions are doing while somebody wants to know.
+"""Keeps this process's replica of the registry, tells what happens to those who follow it, and asks the broker.
 
-One listener follows the stream. Presence (what is left of leases, who is late) is no event and has to be asked for: at
-most every 500 ms, once for all readers, and not at all while there are none.
+One listener follows the stream. What has to be asked goes through `tenure.admin.questions`, once for all readers, and
+not at all while there are none.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import monotonic, time
 from typing import Final, Never, Protocol
 
 import structlog
 
+from tenure.admin.events import Events
 from tenure.admin.problems import BrokerAwayError
+from tenure.admin.questions import Answer, OldEvents, PresencePoll, ResourceAnswers
+from tenure.admin.ring import EventRing
+from tenure.admin.sse import Streams
+from tenure.admin.table import LiveTable
 from tenure.admin.views import Picture
-from tenure.contract.errors import TenureError
+from tenure.contract.errors import NotFoundError, TenureError
+from tenure.contract.messages import BrokerMessage, ClientMessage
 from tenure.contract.views import Presence
-from tenure.sdk import queries
 from tenure.sdk.listener import EventListener
 from tenure.sdk.reader import Reader
+from tenure.sdk.replica import Replica
+from tenure.sdk.stream import StreamRestarted
 
-PRESENCE_INTERVAL_MS: Final = 500
-"""How old what is said about leases may be."""
 _ASK_MS: Final = 1_000
 _OPEN_MS: Final = 2_000  # how long the first answer waits for the broker
 _RETRY_MS: Final = 1_000
 
 
-class PictureSource(Protocol):
-    """Where answers come from."""
+class Source(Protocol):
+    """Where the application's answers come from."""
+
+    @property
+    def ring(self) -> EventRing:
+        """The newest events."""
+        ...
+
+    @property
+    def events(self) -> Events:
+        """All events that are kept."""
+        ...
+
+    @property
+    def table(self) -> LiveTable:
+        """The rows of the page."""
+        ...
+
+    @property
+    def streams(self) -> Streams:
+        """Those who follow either."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the registry is known and the broker is heard."""
+        ...
+
+    @property
+    def heard_ms(self) -> int | None:
+        """Unix milliseconds at which the broker was heard last; None if it never was."""
+        ...
 
     async def picture(self, *, allow_stale: bool) -> Picture:
         """The registry as it is, or with `allow_stale` as it was last known.
@@ -39,39 +74,27 @@ class PictureSource(Protocol):
         """
         ...
 
-
-class PresencePoll:
-    """Asks for presence at most every 500 ms, however many want to know."""
-
-    def __init__(self, asks: queries.Asks, now_ms: Callable[[], float], unix_ms: Callable[[], int]) -> None:
-        self._asks = asks
-        self._now_ms = now_ms
-        self._unix_ms = unix_ms
-        self._presence: Mapping[int, Presence] = {}
-        self._asked_ms: float | None = None
-        self._as_of_ms = 0
-        self._asking: asyncio.Task[None] | None = None
-
-    async def get(self) -> tuple[Mapping[int, Presence], int]:
-        """What the broker observes of the sessions, and when (unix milliseconds).
+    async def resource(self, resource_id: str) -> Answer:
+        """What the broker says of a resource.
 
         Raises:
-            TenureError: It could not be asked.
+            BrokerAwayError: It is not heard.
+            TenureError: It refused, or could not be asked.
         """
-        if self._asked_ms is None or self._now_ms() - self._asked_ms >= PRESENCE_INTERVAL_MS:
-            if self._asking is None:
-                self._asking = asyncio.create_task(self._ask())
-                self._asking.add_done_callback(_take_note)
-            await asyncio.shield(self._asking)  # whoever hangs up must not end it for the others
-        return self._presence, self._as_of_ms
+        ...
 
-    async def _ask(self) -> None:
-        asked_ms, as_of_ms = self._now_ms(), self._unix_ms()
-        try:
-            self._presence = await queries.presence(self._asks)
-            self._asked_ms, self._as_of_ms = asked_ms, as_of_ms
-        finally:
-            self._asking = None
+    async def request[T: BrokerMessage](self, message: ClientMessage, answer: type[T]) -> T:
+        """Ask the broker for anything else, or to change something.
+
+        Raises:
+            BrokerAwayError: It is not heard.
+            TenureError: It refused, or could not be asked.
+        """
+        ...
+
+    def changed(self, resource_id: str) -> None:
+        """Something was changed about a resource: what was remembered of it is out of date."""
+        ...
 
 
 class Follower:
@@ -86,13 +109,23 @@ class Follower:
         self._endpoints = endpoints
         self._listener = EventListener(*endpoints)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.admin")
-        self._poll: PresencePoll | None = None
+        self._reader: Reader | None = None
+        self._poll = PresencePoll(self, _monotonic_ms, _unix_ms)
+        self._answers = ResourceAnswers(self, _monotonic_ms, _unix_ms)
         self._was_tried = asyncio.Event()
+        self.ring = EventRing()
+        """The newest events."""
+        self.table = LiveTable(self)
+        """The rows of the page."""
+        self.streams = Streams((self.ring.bell, self.table.bell))
+        """Those who follow either."""
+        self.events = Events(self.ring, OldEvents(self), self.streams)
+        """All events that are kept."""
 
     async def run(self) -> Never:
         """Follow for ever; a broker that is away is waited for."""
         async with Reader(*self._endpoints, timeout_ms=_ASK_MS) as reader:
-            self._poll = PresencePoll(reader, _monotonic_ms, _unix_ms)
+            self._reader = reader
             try:
                 while True:
                     try:
@@ -102,7 +135,23 @@ class Follower:
                     self._was_tried.set()
                     await asyncio.sleep(_RETRY_MS / 1_000)
             finally:
-                self._poll = None
+                self._reader = None
+
+    @property
+    def replica(self) -> Replica:
+        """The registry as far as it is known."""
+        return self._listener.replica
+
+    @property
+    def heard_ms(self) -> int | None:
+        """Unix milliseconds at which the broker was heard last; None if it never was."""
+        silent_ms = self._listener.silent_ms
+        return None if silent_ms is None else _unix_ms() - round(silent_ms)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the registry is known and the broker is heard."""
+        return self._listener.is_connected and bool(self.replica.history_id)
 
     async def picture(self, *, allow_stale: bool) -> Picture:
         """The registry as it is, or with `allow_stale` as it was last known; the first waits for the first try.
@@ -111,34 +160,89 @@ class Follower:
             BrokerAwayError: The broker is away, and stale answers are not wanted or there is nothing to show.
         """
         await self._was_tried.wait()
-        listener = self._listener
-        if listener.is_connected and self._poll is not None:
-            try:
-                presence, as_of_ms = await self._poll.get()
-            except TenureError:
-                pass  # the stream has not fallen silent yet, but whoever does not answer is away
-            else:
-                return Picture(replica=listener.replica, presence=presence, is_connected=True, as_of_ms=as_of_ms)
-        silent_ms = listener.silent_ms
-        heard_ms = None if silent_ms is None else _unix_ms() - round(silent_ms)
-        if heard_ms is None or not allow_stale or not listener.replica.history_id:
-            raise BrokerAwayError(heard_ms)
-        return Picture(replica=listener.replica, presence={}, is_connected=False, as_of_ms=heard_ms)
+        try:
+            presence, as_of_ms = await self.presence()
+        except (BrokerAwayError, TenureError):  # the stream may not have fallen silent yet, but who is mute is away
+            heard_ms, is_known = self.heard_ms, bool(self.replica.history_id)
+            if heard_ms is None or not (allow_stale and is_known):
+                raise BrokerAwayError(heard_ms, is_known=is_known) from None
+            return Picture(replica=self.replica, presence={}, is_connected=False, as_of_ms=heard_ms)
+        return Picture(replica=self.replica, presence=presence, is_connected=True, as_of_ms=as_of_ms)
+
+    async def presence(self) -> tuple[Mapping[int, Presence], int]:
+        """What the broker observes of the sessions, and when.
+
+        Raises:
+            BrokerAwayError: It is not heard.
+            TenureError: It could not be asked.
+        """
+        self._hear()
+        return await self._poll.get()
+
+    async def resource(self, resource_id: str) -> Answer:
+        """What the broker says of a resource; whether a switchover is under way goes into the table.
+
+        Raises:
+            BrokerAwayError: It is not heard.
+            TenureError: It refused, or could not be asked.
+        """
+        await self._was_tried.wait()
+        self._hear()
+        try:
+            answer = await self._answers.get(resource_id)
+        except NotFoundError:
+            self.table.note_switchover(resource_id, 0)
+            raise
+        under_way = answer.found.resource.switchover
+        self.table.note_switchover(resource_id, 0 if under_way is None else under_way.epoch)
+        return answer
+
+    async def look_at(self, resource_id: str) -> None:
+        """The same, for the table."""
+        await self.resource(resource_id)
+
+    async def request[T: BrokerMessage](self, message: ClientMessage, answer: type[T]) -> T:
+        """Ask the broker.
+
+        Raises:
+            BrokerAwayError: It is not heard.
+            TenureError: It refused, or could not be asked.
+        """
+        await self._was_tried.wait()
+        return await self._hear().request(message, answer)
+
+    def changed(self, resource_id: str) -> None:
+        """Something was changed about a resource: what was remembered of it is out of date."""
+        self._answers.forget(resource_id)
+
+    def _hear(self) -> Reader:
+        """The connection to the broker.
+
+        Raises:
+            BrokerAwayError: It is not heard.
+        """
+        if self._reader is None or not self._listener.is_connected:
+            raise BrokerAwayError(self.heard_ms)
+        return self._reader
 
     async def _follow(self) -> None:
         """Follow until the listener cannot go on by itself."""
         async with EventListener(*self._endpoints, timeout_ms=_OPEN_MS) as listener:
             self._listener = listener  # from here on: until it has its snapshot, the one before is what is known
+            self._begin()
             self._was_tried.set()
             self._log.info("broker.followed", revision=listener.revision, history_id=listener.history_id)
-            async for _ in listener:  # each event has gone into its replica by then
-                pass
+            async for event in listener:  # each event has gone into its replica by then
+                if isinstance(event, StreamRestarted):
+                    self._begin()
+                else:
+                    self.ring.append(event)
+                    self.table.observe(event)
 
-
-def _take_note(asking: asyncio.Task[None]) -> None:
-    """Whoever asked may have hung up: a failure that nobody waited for is no concern of anybody."""
-    if not asking.cancelled():
-        asking.exception()
+    def _begin(self) -> None:
+        """There is another replica."""
+        self.ring.begin(self.replica.history_id, self.replica.revision)
+        self.table.begin()
 
 
 def _monotonic_ms() -> float:

@@ -13,15 +13,19 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Final, override
 
 import structlog
 import uvicorn
 from litestar.types import ASGIApp
+from msgspec import Struct
 
 from tenure.admin.address import is_loopback, listen, parse_bind, url_of
 from tenure.admin.app import create_app
 from tenure.admin.follower import Follower
+from tenure.admin.security import Security
+from tenure.admin.token import default_state, make_token
 
 EXIT_OK: Final = 0
 
@@ -30,39 +34,55 @@ _HEAD_BYTES_MAX: Final = 16_384
 _GRACE_S: Final = 1
 
 
-def run(bind: str, endpoints: tuple[str, ...], *, insecure_bind: bool = False, parent_pid: int | None = None) -> int:
+class Options(Struct, frozen=True, kw_only=True):
+    """Where it listens, whom it follows, and who may ask."""
+
+    bind: str
+    """host:port"""
+    endpoints: tuple[str, ...] = ()
+    """Where the broker takes requests; empty: this machine's."""
+    state: Path | None = None
+    """The directory of the token; None: this user's own."""
+    insecure_bind: bool = False
+    """Whether other machines may reach it."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that requests may ask for it by, besides this machine's own."""
+
+
+def run(options: Options, parent_pid: int | None = None) -> int:
     """Serve until SIGTERM or SIGINT, or until the parent with `parent_pid` is gone; the exit code.
 
     Raises:
         InvalidEndpointError: `bind` is not host:port, cannot be listened on, or is open to other machines without
             `insecure_bind`; or an endpoint cannot be connected to.
+        TokenUnusableError: The token can be neither made nor used.
     """
     _configure_logging()
-    return asyncio.run(_run_until_told(bind, endpoints, insecure_bind=insecure_bind, parent_pid=parent_pid))
+    return asyncio.run(_run_until_told(options, parent_pid))
 
 
 async def run_admin(
-    endpoints: tuple[str, ...],
-    bind: str,
-    *,
-    insecure_bind: bool = False,
-    told: asyncio.Event | None = None,
-    on_ready: Callable[[str], None] | None = None,
+    options: Options, *, told: asyncio.Event | None = None, on_ready: Callable[[str], None] | None = None
 ) -> None:
-    """Follow the broker at `endpoints` and answer at `bind` until `told`; `on_ready` gets the URL once it answers.
+    """Follow the broker and answer until `told`; `on_ready` gets the URL once it answers.
 
     Raises:
         InvalidEndpointError: As for `run`.
+        TokenUnusableError: As for `run`.
         asyncio.CancelledError: The server has let go of its connections.
     """
-    address = parse_bind(bind, insecure_bind=insecure_bind)
-    follower = Follower(endpoints)
+    bind = options.bind
+    address = parse_bind(bind, insecure_bind=options.insecure_bind)
+    token = make_token(options.state or default_state(os.environ))
+    follower = Follower(options.endpoints)
     with listen(address, bind) as listening:
         log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.admin")
         is_local_only = is_loopback(address.host)
         if not is_local_only:
-            log.warning("bind.insecure", bind=bind, warning="other machines can see every role without authentication")
-        app = create_app(follower, is_local_only=is_local_only)
+            log.warning("bind.insecure", bind=bind, warning="the token travels unencrypted: who listens can take it")
+        allowed = frozenset(host.lower() for host in options.allowed_hosts)
+        security = Security(token=token, is_local_only=is_local_only, allowed_hosts=allowed)
+        app = create_app(follower, security)
         url = url_of(listening)
 
         def say_ready() -> None:
@@ -82,19 +102,20 @@ async def _serve(server: _Server, listening: socket.socket, follower: Follower, 
         for task in done:
             task.result()
     finally:
+        follower.streams.close()
         server.should_exit = True
         for task in others:
             task.cancel()
         await asyncio.gather(serving, *others, return_exceptions=True)
 
 
-async def _run_until_told(bind: str, endpoints: tuple[str, ...], *, insecure_bind: bool, parent_pid: int | None) -> int:
+async def _run_until_told(options: Options, parent_pid: int | None) -> int:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     with _ends_with(parent_pid, told):
-        await run_admin(endpoints, bind, insecure_bind=insecure_bind, told=told)
+        await run_admin(options, told=told)
     return EXIT_OK
 
 

@@ -16,8 +16,11 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Struct
 
+from tenure.admin.sse import TooManyStreamsError
+from tenure.contract.errors import ErrorCode, ErrorInfo, RequestRefusedError, TenureError
+
 MEDIA_TYPE: Final = "application/problem+json"
-_RETRY_AFTER_S: Final = 1
+_RETRY: Final = {"retry-after": "1"}
 
 type AnyRequest = Request[Any, Any, Any]
 
@@ -27,6 +30,18 @@ class ProblemCode(StrEnum):
 
     NOT_FOUND = "not_found"
     INVALID_REQUEST = "invalid_request"
+    FORBIDDEN = "forbidden"
+    ROLE_CONFLICT = "role_conflict"
+    NOT_ACTIVE = "not_active"
+    NOT_ELIGIBLE = "not_eligible"
+    SWITCHOVER_UNDER_WAY = "switchover_under_way"
+    INSTANCE_ALIVE = "instance_alive"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    REVISION_COMPACTED = "revision_compacted"
+    STORE_ROLLED_BACK = "store_rolled_back"
+    OVERLOADED = "overloaded"
+    SHUTTING_DOWN = "shutting_down"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
     INTERNAL_ERROR = "internal_error"
     BROKER_UNAVAILABLE = "broker_unavailable"  # has none on the wire: a broker that is away sends nothing
 
@@ -40,16 +55,40 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: ProblemCode
     heard_ms: int | None = None
     """With `broker_unavailable`: unix milliseconds at which the broker was heard last, if it ever was."""
+    limit: int | None = None
+    """With `limit_exceeded`: the limit."""
+    revision: int | None = None
+    """With `revision_compacted`: the first revision that is still kept."""
 
 
 class BrokerAwayError(Exception):
     """The broker is not heard, and nothing live can be said."""
 
-    def __init__(self, heard_ms: int | None) -> None:
+    def __init__(self, heard_ms: int | None, *, is_known: bool = False) -> None:
+        """`is_known` says whether there is something from before that may be asked for."""
         self.heard_ms = heard_ms
         """Unix milliseconds at which it was heard last; None if it never was."""
-        hint = "" if heard_ms is None else "; add stale=true for what was known then"
+        hint = "; add stale=true for what was known then" if is_known else ""
         super().__init__(f"the broker is not heard, so that nothing can be said about this moment{hint}")
+
+
+STATUSES: Final = {
+    ErrorCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    ErrorCode.INVALID_REQUEST: HTTPStatus.UNPROCESSABLE_CONTENT,
+    ErrorCode.FORBIDDEN: HTTPStatus.FORBIDDEN,
+    ErrorCode.ROLE_CONFLICT: HTTPStatus.CONFLICT,
+    ErrorCode.NOT_ACTIVE: HTTPStatus.CONFLICT,
+    ErrorCode.NOT_ELIGIBLE: HTTPStatus.CONFLICT,
+    ErrorCode.SWITCHOVER_UNDER_WAY: HTTPStatus.CONFLICT,
+    ErrorCode.INSTANCE_ALIVE: HTTPStatus.CONFLICT,
+    ErrorCode.LIMIT_EXCEEDED: HTTPStatus.TOO_MANY_REQUESTS,
+    ErrorCode.REVISION_COMPACTED: HTTPStatus.GONE,
+    ErrorCode.STORE_ROLLED_BACK: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.OVERLOADED: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.SHUTTING_DOWN: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.STORAGE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""What a refusal of the broker is here. Others are about sessions, which the admin has none of: a defect."""
 
 
 def problem(
@@ -58,25 +97,45 @@ def problem(
     detail: str,
     *,
     heard_ms: int | None = None,
+    info: ErrorInfo | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response[Problem]:
-    """The answer that says what is wrong."""
+    """The answer that says what is wrong; `info` is what the broker said."""
     return Response(
-        Problem(title=status.phrase, status=status, detail=detail, code=code, heard_ms=heard_ms),
+        Problem(
+            title=status.phrase,
+            status=status,
+            detail=detail,
+            code=code,
+            heard_ms=heard_ms,
+            limit=None if info is None else info.limit,
+            revision=None if info is None else info.revision,
+        ),
         status_code=status,
         media_type=MEDIA_TYPE,
-        headers=headers,
+        headers=_RETRY if status is HTTPStatus.SERVICE_UNAVAILABLE and headers is None else headers,
     )
 
 
 def _away(_request: AnyRequest, error: BrokerAwayError) -> Response[Problem]:
-    return problem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        ProblemCode.BROKER_UNAVAILABLE,
-        str(error),
-        heard_ms=error.heard_ms,
-        headers={"retry-after": str(_RETRY_AFTER_S)},
-    )
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    return problem(status, ProblemCode.BROKER_UNAVAILABLE, str(error), heard_ms=error.heard_ms)
+
+
+def _mute(_request: AnyRequest, error: TenureError) -> Response[Problem]:
+    """The broker was asked, and did not answer or not as it should: what became of a change is unknown."""
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, ProblemCode.BROKER_UNAVAILABLE, str(error))
+
+
+def _refused_by_broker(request: AnyRequest, error: RequestRefusedError) -> Response[Problem]:
+    status = STATUSES.get(error.code)
+    if status is None:
+        return _failed(request, error)
+    return problem(status, ProblemCode(error.code.value), str(error), info=error.info)
+
+
+def _too_many(_request: AnyRequest, error: TooManyStreamsError) -> Response[Problem]:
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, ProblemCode.OVERLOADED, str(error))
 
 
 def _invalid(_request: AnyRequest, error: ValidationException) -> Response[Problem]:
@@ -87,7 +146,9 @@ def _invalid(_request: AnyRequest, error: ValidationException) -> Response[Probl
 
 def _refused(_request: AnyRequest, error: HTTPException) -> Response[Problem]:
     status = HTTPStatus(error.status_code)
-    code = ProblemCode.NOT_FOUND if status is HTTPStatus.NOT_FOUND else ProblemCode.INVALID_REQUEST
+    if status is HTTPStatus.BAD_REQUEST:  # a body that cannot be read is as wrong as a parameter that cannot
+        status = HTTPStatus.UNPROCESSABLE_CONTENT
+    code = _CODES.get(status, ProblemCode.INVALID_REQUEST)
     detail = error.detail if error.detail != status.phrase else "this is not served here; /schema says what is"
     return problem(status, code, detail, headers=error.headers)
 
@@ -99,8 +160,17 @@ def _failed(request: AnyRequest, error: Exception) -> Response[Problem]:
     )
 
 
+_CODES: Final = {
+    HTTPStatus.NOT_FOUND: ProblemCode.NOT_FOUND,
+    HTTPStatus.UNAUTHORIZED: ProblemCode.FORBIDDEN,
+    HTTPStatus.FORBIDDEN: ProblemCode.FORBIDDEN,
+}
+
 HANDLERS: Final[dict[int | type[Exception], Callable[[Any, Any], Response[Any]]]] = {
     BrokerAwayError: _away,
+    RequestRefusedError: _refused_by_broker,
+    TenureError: _mute,
+    TooManyStreamsError: _too_many,
     ValidationException: _invalid,
     HTTPException: _refused,
     Exception: _failed,

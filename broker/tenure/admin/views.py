@@ -1,20 +1,22 @@
-"""What is answered, as JSON: pages of instances and of resources, each with how current it is.
+"""What is answered, as JSON: pages of instances, resources and events, each with how current it is.
 
-Pages are bounded, also in how many instances they hold in all. Names and meanings are the wire's; see docs/protocol.md.
+Names and meanings are the wire's; see docs/protocol.md. Computing them is `tenure.admin.pages`' business.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
 
+from tenure.contract.events import AnyEvent
 from tenure.contract.limits import PAGE_ITEMS_MAX
-from tenure.contract.views import Presence, ResourceView, ServiceInstance
+from tenure.contract.views import Presence, Switchover
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 from tenure.sdk.replica import Replica
+from tenure.sdk.succession import Place
+from tenure.sdk.timeline import Story
 
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = PAGE_ITEMS_MAX
@@ -44,6 +46,10 @@ class Instance(Struct, frozen=True, kw_only=True):
     """Unix milliseconds at which it took this role."""
     status: ServiceStatus
     """What the broker observes; while it is away, what the instance reported last."""
+    at_risk: bool
+    """Whether it may soon lose its role: it is late, its lease is renewed late, or its event loop hardly turns."""
+    may_succeed: bool
+    """Whether it stands by and could fill the vacancy that the resource's newest tenure left, or would leave."""
     lease_left_ms: int | None
     """How long the broker waited for the next heartbeat, at `as_of_ms`; null if that is not known."""
     lease_ms: int
@@ -76,6 +82,13 @@ class Resource(Struct, frozen=True, kw_only=True):
     """How many stand by in all."""
 
 
+class ResourceDetail(Resource, frozen=True, kw_only=True):
+    """The same, and what only the broker knows."""
+
+    switchover: Switchover | None
+    """The one under way; null if none is, or the broker is away."""
+
+
 class Page(Struct, frozen=True, kw_only=True):
     """How current an answer is."""
 
@@ -95,6 +108,26 @@ class InstancePage(Page, frozen=True, kw_only=True):
     next_after: int | None
 
 
+class ServiceSummary(Page, frozen=True, kw_only=True):
+    """A service in numbers."""
+
+    service_name: str
+    instance_count: int
+    """How many instances it has, each counted once."""
+    registration_count: int
+    """How many registrations these have: an instance has one for each of its resources."""
+    role_counts: dict[ServiceRole, int]
+    """Registrations by role; a role that nobody has is left out."""
+    status_counts: dict[ServiceStatus, int]
+    """Registrations by status; a status that nobody is in is left out."""
+    at_risk_count: int
+    """Registrations that may soon lose their role."""
+    resource_count: int
+    """How many resources it has instances for."""
+    vacant_count: int
+    """For how many of them nobody is active, of this service or another."""
+
+
 class RolePage(Page, frozen=True, kw_only=True):
     """A service's resources by id. Ask again with `after` = `next_after` until that is null."""
 
@@ -103,76 +136,28 @@ class RolePage(Page, frozen=True, kw_only=True):
     next_after: str | None
 
 
-def instance_page(picture: Picture, after: int, limit: int) -> InstancePage:
-    """The first `limit` instances registered after a registration."""
-    replica = picture.replica
-    found = replica.instances(after, limit + 1, picture.presence)
-    return InstancePage(
-        history_id=replica.history_id,
-        revision=replica.revision,
-        connected=picture.is_connected,
-        as_of_ms=picture.as_of_ms,
-        instances=[_instance(one, picture.presence) for one in found[:limit]],
-        next_after=found[limit - 1].registration_id if len(found) > limit else None,
-    )
+class ResourcePage(Page, frozen=True, kw_only=True):
+    """Resources by id. Ask again with `after` = `next_after` until that is null."""
+
+    resources: list[Resource]
+    next_after: str | None
 
 
-def role_page(picture: Picture, service_name: str, after: str, limit: int) -> RolePage | None:
-    """The first `limit` of a service's resources that come after one; None if the service has no instance.
+class ResourceAnswer(Page, frozen=True, kw_only=True):
+    """All that is known of one resource."""
 
-    A page ends early rather than hold many more instances than a page of instances would.
-    """
-    replica = picture.replica
-    if service_name not in replica.services:
-        return None
-    resource_ids = replica.resources_of(service_name)
-    resources: list[Resource] = []
-    position, shown = bisect_right(resource_ids, after), 0
-    while position < len(resource_ids) and len(resources) < limit and shown < LIMIT_MAX:
-        view = replica.resource(resource_ids[position], picture.presence)
-        assert view is not None, "one of its instances is of this service"
-        resources.append(_resource(view, picture.presence))
-        shown += 1 + len(view.standbys)
-        position += 1
-    return RolePage(
-        history_id=replica.history_id,
-        revision=replica.revision,
-        connected=picture.is_connected,
-        as_of_ms=picture.as_of_ms,
-        service_name=service_name,
-        resources=resources,
-        next_after=resource_ids[position - 1] if position < len(resource_ids) else None,
-    )
+    resource: ResourceDetail
+    at_risk: str
+    """Why the active instance may soon lose the role; empty if nothing says so."""
+    succession: list[Place]
+    """For each standby that is listed, why it is next, why it comes after the one before it, or why it may not be."""
+    moves: list[Story]
+    """How the role moved the last times, the newest last, as far as the broker remembers it."""
 
 
-def _resource(view: ResourceView, presence: Mapping[int, Presence]) -> Resource:
-    return Resource(
-        resource_id=view.resource_id,
-        last_epoch=view.last_epoch,
-        active=None if view.active is None else _instance(view.active, presence),
-        standbys=[_instance(standby, presence) for standby in view.standbys],
-        standby_count=view.standby_count,
-    )
+class EventPage(Page, frozen=True, kw_only=True):
+    """Events in order, without a gap after `since`. Ask again with `since` = `next_since`."""
 
-
-def _instance(one: ServiceInstance, presence: Mapping[int, Presence]) -> Instance:
-    return Instance(
-        service_name=one.service_name,
-        instance_id=one.instance_id,
-        resource_id=one.resource_id,
-        role=one.role,
-        epoch=one.epoch,
-        since_ms=one.since_ms,
-        status=one.status,
-        lease_left_ms=one.lease_left_ms if one.session in presence else None,
-        lease_ms=one.lease_ms,
-        hold_limit_ms=one.hold_limit_ms,
-        loop_lag_ms=one.loop_lag_ms,
-        margin_ms=one.margin_ms,
-        priority=one.priority,
-        candidate=one.candidate,
-        metadata=one.metadata,
-        session=one.session,
-        registration_id=one.registration_id,
-        revision=one.revision,
-    )
+    events: list[AnyEvent]
+    next_since: int
+    """The revision of the last one; there are more if it is less than `revision`."""

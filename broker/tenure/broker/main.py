@@ -113,7 +113,7 @@ async def _until_told(broker: Broker, told: asyncio.Event, log: structlog.stdlib
 async def _run_admin(config: Config, endpoint: str, log: structlog.stdlib.BoundLogger) -> None:
     """Run the admin beside the broker, as a client like any other; the broker goes on without it."""
     command = [sys.executable, "-m", "tenure.cli", "admin", "--endpoint", endpoint, "--bind", config.admin_bind]
-    command += ["--parent-pid", str(os.getpid())]
+    command += ["--state", str(config.data), "--parent-pid", str(os.getpid())]
     if config.insecure_bind:
         command.append("--insecure-bind")
     process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)

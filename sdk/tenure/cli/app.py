@@ -9,7 +9,7 @@ from importlib.metadata import version as installed_version
 import structlog
 import typer
 
-from tenure.cli.admin import admin
+from tenure.cli.admin import app as admin
 from tenure.cli.demo import demo
 from tenure.cli.events import events
 from tenure.cli.expire import expire
@@ -43,7 +43,7 @@ app.command()(resign)
 app.command()(pause)
 app.command()(resume)
 app.command()(expire)
-app.command()(admin)
+app.add_typer(admin, name="admin")
 app.command()(verify)
 app.command()(demo)
 

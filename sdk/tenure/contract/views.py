@@ -66,6 +66,13 @@ class ServiceInstance(Struct, frozen=True, kw_only=True):
         return self.role is ServiceRole.ACTIVE
 
     @property
+    def may_succeed(self) -> bool:
+        """Whether it stands by and could fill the vacancy that its resource's newest tenure left, or would leave."""
+        if self.is_active or not self.status.may_be_promoted:
+            return False
+        return self.declined_epoch != self.last_epoch if self.last_epoch else self.candidate
+
+    @property
     def is_at_risk(self) -> bool:
         """Whether it may soon lose the role: it is late, its lease is renewed late, or its event loop hardly turns."""
         return is_at_risk(self.status, self.lease_ms, self.loop_lag_ms, self.margin_ms)

@@ -85,6 +85,7 @@ class Replica:
         self._services: dict[str, dict[int, None]] = {}
         self._pauses: dict[str, Pause] = {}
         self._rising_ids: list[int] | None = []
+        self._rising_resource_ids: list[str] | None = []
 
     def load(self, page: ServicePage) -> None:
         """Take in a page of the snapshot."""
@@ -142,6 +143,47 @@ class Replica:
         """How many registrations there are."""
         return len(self._rows)
 
+    @property
+    def rows(self) -> Mapping[int, ServiceInstance]:
+        """The registrations as their own events left them, by id, for whoever looks through many of them.
+
+        Status, lease and last epoch change without them: `reported` and `instance` say what those are.
+        """
+        return self._rows
+
+    def reported(self, session: int) -> ServiceStatus:
+        """What a session that has registrations reported last."""
+        return self._sessions[session].status
+
+    def registrations_of(self, service_name: str) -> Collection[int]:
+        """The registrations of a service; none if it has no instance."""
+        return self._services.get(service_name, {}).keys()
+
+    def registrations_for(self, resource_id: str) -> list[int]:
+        """The registrations for a resource, the active one first; none if nobody is registered for it."""
+        resource = self._resources.get(resource_id)
+        if resource is None:
+            return []
+        return [*([] if resource.active is None else [resource.active]), *resource.standbys]
+
+    def is_vacant(self, resource_id: str) -> bool:
+        """Whether somebody is registered for a resource, and nobody is active."""
+        resource = self._resources.get(resource_id)
+        return resource is not None and resource.active is None
+
+    def registrations_after(self, registration_id: int, limit: int) -> list[int]:
+        """The first so many registrations with a greater id, by id."""
+        rising = self._rising()
+        start = bisect_right(rising, registration_id)
+        return rising[start : start + limit]
+
+    def resources_after(self, resource_id: str, limit: int) -> list[str]:
+        """The first so many resources whose id comes later, by id."""
+        if self._rising_resource_ids is None:
+            self._rising_resource_ids = sorted(self._resources)
+        start = bisect_right(self._rising_resource_ids, resource_id)
+        return self._rising_resource_ids[start : start + limit]
+
     def instance(self, registration_id: int, presence: Mapping[int, Presence] = _NOBODY) -> ServiceInstance | None:
         """A registration; None if it is not there (any longer)."""
         row = self._rows.get(registration_id)
@@ -151,10 +193,7 @@ class Replica:
         self, after: int = 0, limit: int | None = None, presence: Mapping[int, Presence] = _NOBODY
     ) -> list[ServiceInstance]:
         """The first `limit` registrations with an id greater than `after`, by id; all of them without a limit."""
-        if self._rising_ids is None:
-            self._rising_ids = sorted(self._rows)
-        start = bisect_right(self._rising_ids, after)
-        wanted = self._rising_ids[start : None if limit is None else start + limit]
+        wanted = self.registrations_after(after, len(self._rows) if limit is None else limit)
         return [self._view(self._rows[number], presence) for number in wanted]
 
     def resource(self, resource_id: str, presence: Mapping[int, Presence] = _NOBODY) -> ResourceView | None:
@@ -164,7 +203,7 @@ class Replica:
             return None
         active = None if resource.active is None else self._view(self._rows[resource.active], presence)
         standbys = [self._view(self._rows[number], presence) for number in resource.standbys]
-        standbys.sort(key=lambda standby: _order(standby, resource.last_epoch))
+        standbys.sort(key=_order)
         return ResourceView(
             resource_id=resource_id,
             last_epoch=resource.last_epoch,
@@ -246,6 +285,7 @@ class Replica:
         _leave(resource, row.registration_id)
         if resource.is_abandoned:
             del self._resources[row.resource_id]
+            self._rising_resource_ids = None
         session = self._sessions[row.session]
         session.registration_count -= 1
         if not session.registration_count:
@@ -291,6 +331,11 @@ class Replica:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
+    def _rising(self) -> list[int]:
+        if self._rising_ids is None:
+            self._rising_ids = sorted(self._rows)
+        return self._rising_ids
+
     def _is_wanted(self, event: RegisteredEvent) -> bool:
         return self._service_name in {None, event.service_name} and self._resource_id in {None, event.resource_id}
 
@@ -303,6 +348,7 @@ class Replica:
         resource = self._resources.get(row.resource_id)
         if resource is None:
             resource = self._resources[row.resource_id] = _Resource()
+            self._rising_resource_ids = None
         self._rows[number] = row
         self._enter(resource, row)
         resource.last_epoch = max(resource.last_epoch, row.last_epoch)
@@ -345,9 +391,7 @@ def _leave(resource: _Resource, number: int) -> None:
         resource.standbys.pop(number, None)
 
 
-def _order(standby: ServiceInstance, last_epoch: int) -> tuple[bool, bool, int, int]:
+def _order(standby: ServiceInstance) -> tuple[bool, bool, int, int]:
     """Those that may succeed first; healthy before degraded, then priority, then whoever has stood by longest."""
-    may_succeed = standby.status.may_be_promoted and (
-        standby.declined_epoch != last_epoch if last_epoch else standby.candidate
-    )
-    return (not may_succeed, standby.status is not ServiceStatus.HEALTHY, -standby.priority, standby.role_revision)
+    is_healthy = standby.status is ServiceStatus.HEALTHY
+    return (not standby.may_succeed, not is_healthy, -standby.priority, standby.role_revision)

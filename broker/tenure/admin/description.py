@@ -1,0 +1,124 @@
+"""What the routes say of themselves: OpenAPI 3.1, and what is refused because the description does not have it.
+
+A parameter that does nothing is refused: whoever misspelt a filter would take the answer for filtered. Which there are
+is read from the description, so that the two cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any, Final
+from urllib.parse import unquote
+
+from litestar import Litestar, Request
+from litestar.exceptions import ValidationException
+from litestar.openapi import ResponseSpec
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    PathItem,
+    Schema,
+    SecurityScheme,
+)
+
+from tenure.admin import sse
+from tenure.admin.problems import MEDIA_TYPE, Problem
+
+_DESCRIPTION: Final = (
+    "Who is active for each resource, who stands by in which order, what has happened, and what may be done about it. "
+    "Answers come from a replica of the registry in this process; `as_of_ms` says how current they are. Reading is "
+    "open on the loopback; changes, and reading from elsewhere, need the token that `tenure admin token` shows."
+)
+STREAMED: Final = "streamed"
+"""In a route's `opt`: what its stream has, for one that answers with one if it is asked for text/event-stream."""
+SECURITY: Final[list[dict[str, list[str]]]] = [{"token": []}]
+"""Of a route that needs the token wherever it is asked from."""
+
+
+def refusals(*statuses: HTTPStatus) -> dict[int, ResponseSpec]:
+    """The problems that a route may answer with."""
+    return {
+        status: ResponseSpec(Problem, description=status.phrase, media_type=MEDIA_TYPE, generate_examples=False)
+        for status in statuses
+    }
+
+
+def openapi_config() -> OpenAPIConfig:
+    """Where the description is, and what it says of all routes."""
+    return OpenAPIConfig(
+        title="Tenure",
+        version=version("tenure"),
+        description=_DESCRIPTION,
+        path="/schema",
+        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+        components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
+    )
+
+
+def describe_as_it_is(app: Litestar) -> None:
+    """Mend in the description what Litestar cannot know: wrong requests are 422 here, not 400, and some are streams."""
+    for _, operation, streamed in _operations(app):
+        responses = operation.responses or {}
+        responses.pop(str(HTTPStatus.BAD_REQUEST.value), None)
+        found = responses.get(str(HTTPStatus.OK.value))
+        if streamed and isinstance(found, OpenAPIResponse) and found.content is not None:
+            text = Schema(type=OpenAPIType.STRING, description=streamed)
+            found.content[sse.MEDIA_TYPE] = OpenAPIMediaType(schema=text)
+
+
+def checked_parameters(app: Litestar) -> Callable[[Request[Any, Any, Any]], None]:
+    """What refuses a request with a parameter that its route does not have."""
+    known: Mapping[str, frozenset[str]] = {
+        operation.operation_id or path: frozenset(
+            one.name for one in operation.parameters or () if isinstance(one, Parameter) and one.param_in == "query"
+        )
+        for path, operation, _ in _operations(app)
+    }
+
+    def check(request: Request[Any, Any, Any]) -> None:
+        names = known.get(str(getattr(request.route_handler, "operation_id", None)))
+        unknown = [] if names is None else [one for one in request.query_params if one not in names]
+        if names is not None and unknown:
+            there = f"there are {', '.join(sorted(names))}" if names else "this takes none"
+            raise ValidationException(f"{', '.join(sorted(set(unknown)))}: there is no such parameter; {there}")
+
+    return check
+
+
+def decoded(segment: str, name: str) -> str:
+    """A name from its segment of a path.
+
+    Raises:
+        ValidationException: It is not UTF-8.
+    """
+    try:
+        return unquote(segment, errors="strict")
+    except UnicodeDecodeError as error:
+        raise ValidationException(f"{name} is not UTF-8") from error
+
+
+def _operations(app: Litestar) -> list[tuple[str, Operation, str]]:
+    """Every path with what can be done there, and what its stream has, if it has one."""
+    streamed = {
+        str(handler.operation_id): str(handler.opt.get(STREAMED, ""))
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", ())
+        if getattr(handler, "operation_id", None)
+    }
+    return [
+        (path, operation, streamed.get(operation.operation_id or "", ""))
+        for path, item in (app.openapi_schema.paths or {}).items()
+        for operation in _of(item)
+    ]
+
+
+def _of(item: PathItem) -> list[Operation]:
+    return [one for one in (item.get, item.post, item.put, item.patch, item.delete) if one is not None]

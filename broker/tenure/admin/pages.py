@@ -1,0 +1,209 @@
+"""Answers computed from a picture of the registry. Pure, and bounded in how much one looks through and shows.
+
+A page ends early rather than hold many more instances than a page of instances would, or look through more than it may:
+it can be shorter than its limit, even empty, and still say where to go on.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Container, Sequence
+from typing import Final
+
+from tenure.admin.filters import Wanted, standing
+from tenure.admin.questions import Answer
+from tenure.admin.views import (
+    LIMIT_MAX,
+    Instance,
+    InstancePage,
+    Picture,
+    Resource,
+    ResourceAnswer,
+    ResourceDetail,
+    ResourcePage,
+    RolePage,
+    ServiceSummary,
+)
+from tenure.contract.events import RoleChangedEvent
+from tenure.contract.views import ResourceView, ServiceInstance
+from tenure.sdk.succession import places, why_at_risk
+from tenure.sdk.timeline import stories
+
+EXAMINED_MAX: Final = 20_000  # registrations looked through for one page: some ten milliseconds
+_MOVES_TOLD: Final = 8  # as many as the broker remembers
+
+
+def instance_page(picture: Picture, wanted: Wanted, after: int, limit: int) -> InstancePage:
+    """The first `limit` wanted instances that were registered after a registration."""
+    replica, presence = picture.replica, picture.presence
+    if wanted.resource_id is None:
+        numbers = replica.registrations_after(after, EXAMINED_MAX)
+    else:
+        numbers = sorted(number for number in replica.registrations_for(wanted.resource_id) if number > after)
+    shown: list[Instance] = []
+    next_after = numbers[-1] if len(numbers) >= EXAMINED_MAX else None
+    for position, number in enumerate(numbers):
+        if len(shown) >= limit:
+            next_after = numbers[position - 1]
+            break
+        if wanted.includes(replica.rows[number], replica, presence):
+            one = replica.instance(number, presence)
+            assert one is not None, "it is one of the rows"
+            shown.append(_instance(one, presence))
+    return InstancePage(
+        history_id=replica.history_id,
+        revision=replica.revision,
+        connected=picture.is_connected,
+        as_of_ms=picture.as_of_ms,
+        instances=shown,
+        next_after=next_after,
+    )
+
+
+def service_summary(picture: Picture, service_name: str) -> ServiceSummary | None:
+    """A service in numbers; None if it has no instance."""
+    replica = picture.replica
+    numbers = replica.registrations_of(service_name)
+    if not numbers:
+        return None
+    rows = [replica.rows[number] for number in numbers]
+    standings = [standing(row, replica, picture.presence) for row in rows]
+    resource_ids = {row.resource_id for row in rows}
+    return ServiceSummary(
+        history_id=replica.history_id,
+        revision=replica.revision,
+        connected=picture.is_connected,
+        as_of_ms=picture.as_of_ms,
+        service_name=service_name,
+        instance_count=len({row.instance_id for row in rows}),
+        registration_count=len(rows),
+        role_counts=dict(Counter(row.role for row in rows)),
+        status_counts=dict(Counter(status for status, _ in standings)),
+        at_risk_count=sum(risk for _, risk in standings),
+        resource_count=len(resource_ids),
+        vacant_count=sum(map(replica.is_vacant, resource_ids)),
+    )
+
+
+def role_page(picture: Picture, service_name: str, after: str, limit: int) -> RolePage | None:
+    """The first `limit` of a service's resources that come after one; None if the service has no instance."""
+    replica = picture.replica
+    if service_name not in replica.services:
+        return None
+    resource_ids = replica.resources_of(service_name)
+    resource_ids = resource_ids[bisect_right(resource_ids, after) :]
+    resources, next_after = _resources(picture, resource_ids, limit, Wanted(), vacant=None)
+    return RolePage(
+        history_id=replica.history_id,
+        revision=replica.revision,
+        connected=picture.is_connected,
+        as_of_ms=picture.as_of_ms,
+        service_name=service_name,
+        resources=resources,
+        next_after=next_after,
+    )
+
+
+def resource_page(picture: Picture, wanted: Wanted, after: str, limit: int, *, vacant: bool | None) -> ResourcePage:
+    """The first `limit` resources after one that have a wanted registration; those that are vacant, held, or both."""
+    replica = picture.replica
+    if wanted.resource_id is None:
+        resource_ids = replica.resources_after(after, EXAMINED_MAX)
+    else:
+        resource_ids = [one for one in (wanted.resource_id,) if one in replica.resource_ids and one > after]
+    resources, next_after = _resources(picture, resource_ids, limit, wanted, vacant=vacant)
+    return ResourcePage(
+        history_id=replica.history_id,
+        revision=replica.revision,
+        connected=picture.is_connected,
+        as_of_ms=picture.as_of_ms,
+        resources=resources,
+        next_after=next_after,
+    )
+
+
+def resource_answer(
+    history_id: str, answer: Answer, tenures: Sequence[RoleChangedEvent], *, is_connected: bool
+) -> ResourceAnswer:
+    """All that is known of a resource, from what the broker said and the newest events about its tenures."""
+    view = answer.found.resource
+    shown = _resource(view, None if is_connected else ())
+    return ResourceAnswer(
+        history_id=history_id,
+        revision=answer.found.revision,
+        connected=is_connected,
+        as_of_ms=answer.as_of_ms,
+        resource=ResourceDetail(
+            resource_id=view.resource_id,
+            last_epoch=view.last_epoch,
+            active=shown.active,
+            standbys=shown.standbys,
+            standby_count=view.standby_count,
+            switchover=view.switchover,
+        ),
+        at_risk="" if view.active is None else why_at_risk(view.active),
+        succession=places(view),
+        moves=stories(answer.found.moves, tenures, _MOVES_TOLD),
+    )
+
+
+def _resources(
+    picture: Picture, resource_ids: Sequence[str], limit: int, wanted: Wanted, *, vacant: bool | None
+) -> tuple[list[Resource], str | None]:
+    """The first `limit` resources of some that are wanted, and after which to go on; None if there are no more."""
+    replica, presence = picture.replica, picture.presence
+    shown: list[Resource] = []
+    shown_count = examined = 0
+    for position, resource_id in enumerate(resource_ids):
+        if len(shown) >= limit or shown_count >= LIMIT_MAX or examined >= EXAMINED_MAX:
+            return shown, resource_ids[position - 1]
+        examined += 1
+        if vacant not in {None, replica.is_vacant(resource_id)}:
+            continue
+        if not wanted.is_everything:
+            numbers = replica.registrations_for(resource_id)
+            examined += len(numbers)
+            if not any(wanted.includes(replica.rows[number], replica, presence) for number in numbers):
+                continue
+        view = replica.resource(resource_id, presence)
+        assert view is not None, "somebody is registered for it"
+        shown.append(_resource(view, presence))
+        shown_count += 1 + len(view.standbys)
+    return shown, resource_ids[-1] if len(resource_ids) >= EXAMINED_MAX else None
+
+
+def _resource(view: ResourceView, observed: Container[int] | None) -> Resource:
+    """A resource as it is shown; `observed` are the sessions whose presence is known, None means all."""
+    return Resource(
+        resource_id=view.resource_id,
+        last_epoch=view.last_epoch,
+        active=None if view.active is None else _instance(view.active, observed),
+        standbys=[_instance(standby, observed) for standby in view.standbys],
+        standby_count=view.standby_count,
+    )
+
+
+def _instance(one: ServiceInstance, observed: Container[int] | None) -> Instance:
+    return Instance(
+        service_name=one.service_name,
+        instance_id=one.instance_id,
+        resource_id=one.resource_id,
+        role=one.role,
+        epoch=one.epoch,
+        since_ms=one.since_ms,
+        status=one.status,
+        at_risk=one.is_at_risk,
+        may_succeed=one.may_succeed,
+        lease_left_ms=one.lease_left_ms if observed is None or one.session in observed else None,
+        lease_ms=one.lease_ms,
+        hold_limit_ms=one.hold_limit_ms,
+        loop_lag_ms=one.loop_lag_ms,
+        margin_ms=one.margin_ms,
+        priority=one.priority,
+        candidate=one.candidate,
+        metadata=one.metadata,
+        session=one.session,
+        registration_id=one.registration_id,
+        revision=one.revision,
+    )
