@@ -39,6 +39,8 @@ _DESCRIPTION: Final = (
 )
 STREAMED: Final = "streamed"
 """In a route's `opt`: what its stream has, for one that answers with one if it is asked for text/event-stream."""
+REQUEST: Final = "Request"
+"""How the names of bodies end, which take no members that they do not know."""
 SECURITY: Final[list[dict[str, list[str]]]] = [{"token": []}]
 """Of a route that needs the token wherever it is asked from."""
 
@@ -64,7 +66,10 @@ def openapi_config() -> OpenAPIConfig:
 
 
 def describe_as_it_is(app: Litestar) -> None:
-    """Mend in the description what Litestar cannot know: wrong requests are 422 here, not 400, and some are streams."""
+    """Mend in the description what Litestar does not say: wrong is 422, bodies are closed, some answers are streams."""
+    for schema in (app.openapi_schema.components.schemas or {}).values() if app.openapi_schema.components else ():
+        if schema.title is not None and schema.title.endswith(REQUEST):
+            schema.additional_properties = False
     for _, operation, streamed in _operations(app):
         responses = operation.responses or {}
         responses.pop(str(HTTPStatus.BAD_REQUEST.value), None)

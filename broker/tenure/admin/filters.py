@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from litestar.exceptions import ValidationException
 from litestar.params import QueryParameter
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tenure.contract.views import Presence, ServiceInstance, is_at_risk
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
@@ -66,27 +65,18 @@ def wanted_from(
     role: Annotated[ServiceRole | None, QueryParameter(description="In this role.")] = None,
     status: Annotated[ServiceStatus | None, QueryParameter(description="In this status.")] = None,
     metadata: Annotated[
-        list[str] | None,
+        list[Annotated[str, Meta(pattern="=")]] | None,
         QueryParameter(description="With this entry, as `key=value`; several have to be there all."),
     ] = None,
     at_risk: Annotated[bool | None, QueryParameter(description="Whether they may soon lose their role.")] = None,
 ) -> Wanted:
-    """What a request's parameters ask for.
-
-    Raises:
-        ValidationException: An entry of metadata is not `key=value`.
-    """
-    entries: list[tuple[str, str]] = []
-    for entry in metadata or ():
-        key, equals, value = entry.partition("=")
-        if not equals:
-            raise ValidationException(f"metadata: write key=value, not {entry[:40]!r}")
-        entries.append((key, value))
+    """What a request's parameters ask for."""
+    entries = [entry.partition("=") for entry in metadata or ()]
     return Wanted(
         service_name=service_name,
         resource_id=resource_id,
         role=role,
         status=status,
-        metadata=tuple(entries),
+        metadata=tuple((key, value) for key, _, value in entries),
         at_risk=at_risk,
     )
