@@ -135,6 +135,11 @@ class SceneSource:
     def changed(self, resource_id: str) -> None:
         """Nothing is remembered here."""
 
+    def moving(self, registration_id: int, epoch: int) -> None:
+        """It is shown in the row."""
+        if epoch:
+            self.table.note_switchover(self.replica.rows[registration_id].resource_id, epoch)
+
 
 def application(source: SceneSource, *, is_local_only: bool = True, allowed_hosts: tuple[str, ...] = ()) -> Any:
     """The application; Litestar's and httpx's types of the same thing differ."""

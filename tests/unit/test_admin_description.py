@@ -12,7 +12,15 @@ import httpx
 import msgspec
 import pytest
 
-from tenure.admin.views import EventPage, InstancePage, ResourceAnswer, ResourcePage, RolePage, ServiceSummary
+from tenure.admin.views import (
+    EventPage,
+    InstancePage,
+    ResourceAnswer,
+    ResourcePage,
+    RolePage,
+    ServiceSummary,
+    TenurePage,
+)
 from tests.unit.admin_stage import TOKEN, SceneSource, asking
 
 PAGE = Path(__file__).parents[2] / "docs" / "admin.md"
@@ -24,6 +32,10 @@ ROUTES = {
     ("get", "/services/{service_name}/roles"): {"200", "404", *READS},
     ("get", "/resources"): {"200", *READS},
     ("get", "/resources/{resource_id}"): {"200", "404", *READS},
+    ("get", "/resources/{resource_id}/history"): {"200", "404", *READS},
+    ("post", "/resources/{resource_id}/pause"): {"200", *CHANGES},
+    ("post", "/resources/{resource_id}/resume"): {"200", *CHANGES},
+    ("post", "/roles"): {"202", *CHANGES},
     ("get", "/events"): {"200", "410", *READS},
     ("get", "/health/live"): {"200"},
     ("get", "/health/ready"): {"200", "503"},
@@ -189,7 +201,7 @@ async def test_the_docs_have_every_code(browser: httpx.AsyncClient) -> None:
 def test_the_examples_of_the_docs_have_every_field_of_an_answer() -> None:
     """In the order of the answers, and none besides: whoever writes a client against the page misses nothing."""
     examples = [block.split("```")[0] for block in PAGE.read_text().split("```json\n")[1:]]
-    kinds = (InstancePage, ServiceSummary, RolePage, ResourceAnswer, EventPage)
+    kinds = (InstancePage, ServiceSummary, RolePage, ResourceAnswer, TenurePage, EventPage)
     for example, kind in zip(examples, kinds, strict=False):
         answer = msgspec.json.encode(msgspec.json.decode(example, type=kind))
         assert json.dumps(json.loads(example)) == json.dumps(json.loads(answer))

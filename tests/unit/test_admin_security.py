@@ -16,6 +16,9 @@ from tests.unit.admin_stage import TOKEN, SceneSource, asking, assert_problem
 
 CHANGES = (
     ("POST", "/resources/r/switchover"),
+    ("POST", "/resources/r/pause"),
+    ("POST", "/resources/r/resume"),
+    ("POST", "/roles"),
     ("DELETE", "/resources/r/switchover"),
     ("DELETE", "/services/svc/instances/a?confirm_dead=true"),
 )

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from tenure.admin import table
 from tenure.admin.problems import BrokerAwayError
-from tenure.contract.messages import CancelSwitchover, Switchover
+from tenure.contract.interventions import CancelSwitchover, PauseResource, ResumeResource, Switchover
 from tenure.contract.views import Presence
 from tenure.contract.vocabulary import ServiceStatus
 from tests.unit.admin_stage import (
@@ -131,6 +131,7 @@ async def test_all_rows_come_first(source: SceneSource) -> None:
         ],
         "standby_count": 2,
         "vacant_since_ms": None,
+        "pause": None,
         "switchover": False,
     }
     assert who(page.rows["q"]) == "- | c"
@@ -218,6 +219,18 @@ async def test_a_switchover_under_way_is_shown(source: SceneSource, page: Page) 
     a.resign(held)
     source.follow()
     await page.until(lambda rows: who(rows["r"]) == "b | a" and not rows["r"]["switchover"])
+
+
+async def test_a_pause_is_shown(source: SceneSource, page: Page) -> None:
+    """With who, why and until when; until it is over."""
+    source.scene.client("a").claim("r")
+    source.scene.ask(PauseResource(resource_id="r", why="new cable", by="ops"))
+    source.follow()
+    await page.until(lambda rows: "r" in rows and rows["r"]["pause"] is not None)
+    assert (page.rows["r"]["pause"]["by"], page.rows["r"]["pause"]["why"]) == ("ops", "new cable")
+    source.scene.ask(ResumeResource(resource_id="r"))
+    source.follow()
+    await page.until(lambda rows: rows["r"]["pause"] is None)
 
 
 async def test_a_broker_that_goes_and_comes_is_said(source: SceneSource, page: Page) -> None:

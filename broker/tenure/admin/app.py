@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 from tenure.admin.changes import change_routes
 from tenure.admin.description import checked_parameters, describe_as_it_is, openapi_config
 from tenure.admin.follower import Source
+from tenure.admin.interventions import intervention_routes
 from tenure.admin.problems import HANDLERS
 from tenure.admin.reads import AnyRequest, read_routes
 from tenure.admin.security import Gate, Security, guard_changes
@@ -24,8 +25,14 @@ def create_app(source: Source, security: Security) -> ASGIApp:
     def check(request: AnyRequest) -> None:
         checked(request)
 
+    guard = guard_changes(security)
     app = Litestar(
-        [*read_routes(source), *event_routes(source), *change_routes(source, guard_changes(security))],
+        [
+            *read_routes(source),
+            *event_routes(source),
+            *change_routes(source, guard),
+            *intervention_routes(source, guard),
+        ],
         exception_handlers=HANDLERS,
         openapi_config=openapi_config(),
         before_request=check,

@@ -34,9 +34,9 @@ from tenure.contract.limits import DRAIN_MS_MAX, NAME_BYTES_MAX
 from tenure.contract.views import ServiceInstance
 from tenure.sdk import queries
 
-_BODY_BYTES_MAX: Final = 65_536
-_REVISION_MAX: Final = 2**63 - 1
-_REFUSALS: Final = refusals(
+BODY_BYTES_MAX: Final = 65_536
+REVISION_MAX: Final = 2**63 - 1
+REFUSALS: Final = refusals(
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
@@ -60,7 +60,7 @@ class SwitchoverRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     drain_ms: Annotated[
         int, Meta(ge=0, le=DRAIN_MS_MAX, description="How long the active one may go on to finish its work.")
     ] = 0
-    epoch: Annotated[int, Meta(ge=0, le=_REVISION_MAX, description="The tenure to end; 0: whichever it is.")] = 0
+    epoch: Annotated[int, Meta(ge=0, le=REVISION_MAX, description="The tenure to end; 0: whichever it is.")] = 0
     by: By = ""
 
 
@@ -102,17 +102,17 @@ def change_routes(source: Source, guard: Guard) -> list[HTTPRouteHandler]:
         summary="Move a role as planned",
         operation_id="start_switchover",
         status_code=HTTPStatus.ACCEPTED,
-        responses=_REFUSALS,
+        responses=REFUSALS,
         security=SECURITY,
         guards=[guard],
-        request_max_body_size=_BODY_BYTES_MAX,
+        request_max_body_size=BODY_BYTES_MAX,
     )
     async def start_switchover(
         request: Request[Any, Any, Any], resource_id: ResourceId, data: JSONBody[SwitchoverRequest]
     ) -> SwitchoverAccepted:
-        await _check_types(request, type(data))
+        await check_types(request, type(data))
         name = decoded(resource_id, "resource_id")
-        by = data.by or _asker(request)
+        by = data.by or asker(request)
         accepted = await _switch(source, name, data, by)
         log.info("switchover.asked", resource_id=name, epoch=accepted.epoch, by=by)
         return accepted
@@ -122,7 +122,7 @@ def change_routes(source: Source, guard: Guard) -> list[HTTPRouteHandler]:
         summary="Call off the switchover under way",
         operation_id="cancel_switchover",
         status_code=HTTPStatus.OK,
-        responses=_REFUSALS,
+        responses=REFUSALS,
         security=SECURITY,
         guards=[guard],
     )
@@ -138,7 +138,7 @@ def change_routes(source: Source, guard: Guard) -> list[HTTPRouteHandler]:
         await source.request(CancelSwitchover(resource_id=name, epoch=under_way.epoch), SwitchoverCancelled)
         source.changed(name)
         source.table.note_switchover(name, 0)
-        log.info("switchover.cancelled", resource_id=name, epoch=under_way.epoch, by=by or _asker(request))
+        log.info("switchover.cancelled", resource_id=name, epoch=under_way.epoch, by=by or asker(request))
         return SwitchoverCalledOff(resource_id=name, epoch=under_way.epoch)
 
     @delete(
@@ -150,7 +150,7 @@ def change_routes(source: Source, guard: Guard) -> list[HTTPRouteHandler]:
         ),
         operation_id="end_instance",
         status_code=HTTPStatus.OK,
-        responses=_REFUSALS,
+        responses=REFUSALS,
         security=SECURITY,
         guards=[guard],
     )
@@ -170,7 +170,7 @@ def change_routes(source: Source, guard: Guard) -> list[HTTPRouteHandler]:
         its = await _session_of(source, service, instance, resource_id)
         if not confirm_dead:
             raise InvalidRequestError(_what_it_means(its))
-        vouches = by or _asker(request)
+        vouches = by or asker(request)
         ended = await source.request(ExpireSession(session=its[0].session, by=vouches), SessionEnded)
         for one in its:
             source.changed(one.resource_id)
@@ -267,7 +267,7 @@ def _what_it_means(its: list[ServiceInstance]) -> str:
     )
 
 
-async def _check_types(request: Request[Any, Any, Any], kind: type[Struct]) -> None:
+async def check_types(request: Request[Any, Any, Any], kind: type[Struct]) -> None:
     """See that a body's values are of their types: Litestar takes "1" for 1, in bodies as in parameters.
 
     Raises:
@@ -279,7 +279,7 @@ async def _check_types(request: Request[Any, Any, Any], kind: type[Struct]) -> N
         raise ValidationException(str(error)) from error
 
 
-def _asker(request: Request[Any, Any, Any]) -> str:
+def asker(request: Request[Any, Any, Any]) -> str:
     """Who asks, if he does not say it himself: where he asks from."""
     client = request.client
     return f"admin API, {'somebody' if client is None else client.host}"

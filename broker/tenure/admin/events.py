@@ -17,6 +17,7 @@ from tenure.admin.questions import OldEvents
 from tenure.admin.ring import EventRing, body_of, position
 from tenure.admin.sse import KEEP_ALIVE, KEEP_ALIVE_S, Streams, message
 from tenure.contract.errors import InvalidRequestError, RevisionCompactedError, TenureError
+from tenure.contract.messages import TenurePage
 from tenure.sdk.stream import RestartReason
 
 _CHUNK_EVENTS: Final = 200  # sent in one go: about what a socket takes
@@ -65,6 +66,14 @@ class Events:
             return [Raw(body_of(frame)) for frame in ring.after(since, limit)], ring.newest
         page = await self._store.read(since, limit)
         return [Raw(_encoder.encode(event)) for event in page.events], page.revision
+
+    async def tenures(self, resource_id: str, before: int, limit: int) -> TenurePage:
+        """The newest tenures of a resource that the store keeps, or those before an epoch.
+
+        Raises:
+            TenureError: The store could not be asked.
+        """
+        return await self._store.tenures(resource_id, before, limit)
 
     async def follow(self, history_id: str, revision: int) -> AsyncGenerator[bytes]:
         """The stream of all events after a revision of a history, for as long as somebody reads it."""

@@ -96,6 +96,10 @@ class Source(Protocol):
         """Something was changed about a resource: what was remembered of it is out of date."""
         ...
 
+    def moving(self, registration_id: int, epoch: int) -> None:
+        """A change of a registration's role was accepted, which waits for a tenure of its resource to end, or 0."""
+        ...
+
 
 class Follower:
     """The registry of the broker at some endpoints, as a client sees it."""
@@ -215,6 +219,14 @@ class Follower:
         """Something was changed about a resource: what was remembered of it is out of date."""
         self._answers.forget(resource_id)
 
+    def moving(self, registration_id: int, epoch: int) -> None:
+        """A change of a registration's role was accepted, which waits for a tenure of its resource to end, or 0."""
+        row = self.replica.rows.get(registration_id)
+        if row is not None:
+            self.changed(row.resource_id)
+            if epoch:
+                self.table.note_switchover(row.resource_id, epoch)
+
     def _hear(self) -> Reader:
         """The connection to the broker.
 
@@ -238,6 +250,9 @@ class Follower:
                 else:
                     self.ring.append(event)
                     self.table.observe(event)
+                    resource_id = getattr(event, "resource_id", None)
+                    if resource_id is not None:
+                        self.changed(resource_id)
 
     def _begin(self) -> None:
         """There is another replica."""

@@ -24,8 +24,11 @@ from tenure.admin.views import (
     ResourcePage,
     RolePage,
     ServiceSummary,
+    TenurePage,
+    TenureShown,
 )
 from tenure.contract.events import RoleChangedEvent
+from tenure.contract.messages import TenurePage as FoundTenures
 from tenure.contract.views import ResourceView, ServiceInstance
 from tenure.sdk.succession import places, why_at_risk
 from tenure.sdk.timeline import stories
@@ -140,11 +143,37 @@ def resource_answer(
             active=shown.active,
             standbys=shown.standbys,
             standby_count=view.standby_count,
+            pause=view.pause,
             switchover=view.switchover,
         ),
         at_risk="" if view.active is None else why_at_risk(view.active),
         succession=places(view),
         moves=stories(answer.found.moves, tenures, _MOVES_TOLD),
+    )
+
+
+def tenure_page(found: FoundTenures, resource_id: str, revision: int, as_of_ms: int) -> TenurePage:
+    """Tenures of a resource as the broker's store has them."""
+    return TenurePage(
+        history_id=found.history_id,
+        revision=revision,
+        connected=True,
+        as_of_ms=as_of_ms,
+        resource_id=resource_id,
+        tenures=[
+            TenureShown(
+                epoch=one.epoch,
+                service_name=one.service_name,
+                instance_id=one.instance_id,
+                began_ms=one.began_ms,
+                ended_ms=one.ended_ms,
+                duration_ms=one.duration_ms,
+                reason=one.end_reason,
+                end_revision=one.end_revision,
+            )
+            for one in found.tenures
+        ],
+        next_before=found.next_before,
     )
 
 
@@ -181,6 +210,7 @@ def _resource(view: ResourceView, observed: Container[int] | None) -> Resource:
         active=None if view.active is None else _instance(view.active, observed),
         standbys=[_instance(standby, observed) for standby in view.standbys],
         standby_count=view.standby_count,
+        pause=view.pause,
     )
 
 

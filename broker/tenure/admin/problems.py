@@ -57,6 +57,8 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """With `broker_unavailable`: unix milliseconds at which the broker was heard last, if it ever was."""
     limit: int | None = None
     """With `limit_exceeded`: the limit."""
+    index: int | None = None
+    """With a refused change of roles: which of its changes, from 0 on."""
     revision: int | None = None
     """With `revision_compacted`: the first revision that is still kept."""
 
@@ -109,6 +111,7 @@ def problem(
             code=code,
             heard_ms=heard_ms,
             limit=None if info is None else info.limit,
+            index=None if info is None else info.index,
             revision=None if info is None else info.revision,
         ),
         status_code=status,

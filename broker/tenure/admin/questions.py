@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tenure.contract.messages import EventPage, GetResource, ReadEvents, Resource
+from tenure.contract.messages import EventPage, GetResource, ReadEvents, Resource, TenurePage
 from tenure.contract.views import Presence
 from tenure.sdk import queries
 
@@ -23,6 +23,7 @@ RESOURCE_AGE_MS: Final = 500
 """How old what the broker said of one resource may be."""
 _RESOURCES_KEPT: Final = 1_000  # answers that are remembered, of some kilobytes each
 _STORE_PAUSE_MS: Final = 50  # between two pages of old events, of all readers together
+_TENURES_PAUSE_MS: Final = 10  # between two pages of tenures, of all readers together
 _RESOURCE_PAUSE_MS: Final = 5  # between two questions about resources, of all readers together
 
 
@@ -116,20 +117,26 @@ class ResourceAnswers:
         return await asyncio.shield(asking)
 
     def forget(self, resource_id: str) -> None:
-        """Something was just changed about it: the next one asks anew."""
+        """Something has changed about it: the next one asks anew, also while an answer of before is on its way."""
         self._answers.pop(resource_id, None)
+        self._asking.pop(resource_id, None)
 
     async def _ask(self, resource_id: str) -> Answer:
+        asking = asyncio.current_task()
         try:
             found, asked_ms, as_of_ms = await self._pace.take(lambda: self._put(resource_id))
-            answer = Answer(found=found, as_of_ms=as_of_ms)
+        except BaseException:
+            if self._asking.get(resource_id) is asking:
+                del self._asking[resource_id]
+            raise
+        answer = Answer(found=found, as_of_ms=as_of_ms)
+        if self._asking.get(resource_id) is asking:
+            del self._asking[resource_id]
             self._answers.pop(resource_id, None)  # to the end of the order, where the newest are
             self._answers[resource_id] = (asked_ms, answer)
             if len(self._answers) > _RESOURCES_KEPT:
                 del self._answers[next(iter(self._answers))]
-            return answer
-        finally:
-            del self._asking[resource_id]
+        return answer
 
     async def _put(self, resource_id: str) -> tuple[Resource, float, int]:
         asked_ms, as_of_ms = self._now_ms(), self._unix_ms()
@@ -137,11 +144,12 @@ class ResourceAnswers:
 
 
 class OldEvents:
-    """Pages of events from the broker's store."""
+    """Pages of events and tenures from the broker's store."""
 
     def __init__(self, asks: queries.Asks, pause_ms: float = _STORE_PAUSE_MS) -> None:
         self._asks = asks
         self._pace = Pace(pause_ms)
+        self._tenure_pace = Pace(min(pause_ms, _TENURES_PAUSE_MS))
 
     async def read(self, since: int, limit: int) -> EventPage:
         """The first events after a revision.
@@ -151,6 +159,15 @@ class OldEvents:
             TenureError: It was refused or not answered.
         """
         return await self._pace.take(lambda: self._asks.request(ReadEvents(since=since, limit=limit), EventPage))
+
+    async def tenures(self, resource_id: str, before: int, limit: int) -> TenurePage:
+        """The newest tenures of a resource, or those before an epoch.
+
+        Raises:
+            NotFoundError: The store knows no such resource.
+            TenureError: It was refused or not answered.
+        """
+        return await self._tenure_pace.take(lambda: queries.tenures(self._asks, resource_id, before, limit))
 
 
 def _take_note(asking: asyncio.Task[None] | asyncio.Task[Answer]) -> None:

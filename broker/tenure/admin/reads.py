@@ -17,7 +17,7 @@ from tenure.admin import sse
 from tenure.admin.description import STREAMED, decoded, refusals
 from tenure.admin.filters import Wanted, wanted_from
 from tenure.admin.follower import Source
-from tenure.admin.pages import instance_page, resource_answer, resource_page, role_page, service_summary
+from tenure.admin.pages import instance_page, resource_answer, resource_page, role_page, service_summary, tenure_page
 from tenure.admin.problems import BrokerAwayError
 from tenure.admin.questions import Answer
 from tenure.admin.views import (
@@ -29,6 +29,7 @@ from tenure.admin.views import (
     ResourcePage,
     RolePage,
     ServiceSummary,
+    TenurePage,
 )
 from tenure.contract.errors import NotFoundError, RequestRefusedError, TenureError
 from tenure.contract.messages import Resource as FoundResource
@@ -152,7 +153,26 @@ def _resource_routes(source: Source) -> list[HTTPRouteHandler]:
     async def get_resource(resource_id: ResourceId, stale: Stale = False) -> Response[ResourceAnswer]:
         return answer_page(await _resource(source, decoded(resource_id, "resource_id"), allow_stale=stale))
 
-    return [list_resources, get_resource]
+    @get(
+        "/resources/{resource_id:str}/history",
+        summary="Who was active for a resource from when to when, the newest first",
+        operation_id="list_tenures",
+        responses=refusals(HTTPStatus.NOT_FOUND, *_WRONG),
+    )
+    async def list_tenures(
+        resource_id: ResourceId,
+        before: Annotated[
+            int,
+            QueryParameter(ge=0, le=2**63 - 1, description="Only tenures with a lower epoch; 0: from the newest on."),
+        ] = 0,
+        limit: Limit = LIMIT_DEFAULT,
+    ) -> Response[TenurePage]:
+        name = decoded(resource_id, "resource_id")
+        picture = await source.picture(allow_stale=False)
+        found = await source.events.tenures(name, before, limit)
+        return answer_page(tenure_page(found, name, picture.replica.revision, picture.as_of_ms))
+
+    return [list_resources, get_resource, list_tenures]
 
 
 def _health_routes(source: Source) -> list[HTTPRouteHandler]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tenure.contract.views import ResourceView
+from tenure.contract.views import Pause, ResourceView
 from tenure.contract.vocabulary import ServiceStatus
 
 _STANDBYS_SHOWN: Final = 10
@@ -47,6 +47,8 @@ class Row(Struct, frozen=True, kw_only=True):
     standby_count: int
     vacant_since_ms: int | None
     """Unix milliseconds since when nobody is active; null if somebody is, or it is not known."""
+    pause: Pause | None
+    """Who let nobody be promoted for it unless somebody asks, why and until when."""
     switchover: bool
     """Whether one is known to be under way."""
 
@@ -81,5 +83,6 @@ def row_of(view: ResourceView, vacant_since_ms: int | None, *, is_moving: bool) 
         ],
         standby_count=view.standby_count,
         vacant_since_ms=vacant_since_ms if active is None else None,
+        pause=view.pause,
         switchover=is_moving,
     )

@@ -28,6 +28,8 @@ from tenure.contract.events import (
     DeregisteredEvent,
     RegisteredEvent,
     RegistrationUpdatedEvent,
+    ResourcePausedEvent,
+    ResourceResumedEvent,
     RoleChangedEvent,
     StatusChangedEvent,
 )
@@ -129,7 +131,7 @@ class LiveTable:
             case DeregisteredEvent():
                 self._crowd.remove(event.registration_id)
                 self._mark(event.resource_id)
-            case RoleChangedEvent() | RegistrationUpdatedEvent():
+            case RoleChangedEvent() | RegistrationUpdatedEvent() | ResourcePausedEvent() | ResourceResumedEvent():
                 self._mark(event.resource_id)
             case StatusChangedEvent():
                 self._mark(*self._crowd.resources_of(event.session))

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from tenure.contract.events import AnyEvent
 from tenure.contract.limits import PAGE_ITEMS_MAX
-from tenure.contract.views import Presence, Switchover
-from tenure.contract.vocabulary import ServiceRole, ServiceStatus
+from tenure.contract.views import Pause, Presence, Switchover
+from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.sdk.replica import Replica
 from tenure.sdk.succession import Place
 from tenure.sdk.timeline import Story
@@ -80,6 +80,8 @@ class Resource(Struct, frozen=True, kw_only=True):
     """The first 100 in the order in which they would succeed; those that may not at present come last."""
     standby_count: int
     """How many stand by in all."""
+    pause: Pause | None
+    """Who let nobody be promoted for it unless somebody asks, why and until when; null if nobody did."""
 
 
 class ResourceDetail(Resource, frozen=True, kw_only=True):
@@ -153,6 +155,30 @@ class ResourceAnswer(Page, frozen=True, kw_only=True):
     """For each standby that is listed, why it is next, why it comes after the one before it, or why it may not be."""
     moves: list[Story]
     """How the role moved the last times, the newest last, as far as the broker remembers it."""
+
+
+class TenureShown(Struct, frozen=True, kw_only=True):
+    """One tenure of a resource."""
+
+    epoch: int
+    service_name: str
+    instance_id: str
+    began_ms: int
+    ended_ms: int | None
+    """Null while it lasts, as are the next three."""
+    duration_ms: int | None
+    reason: ChangeReason | None
+    """Why it ended."""
+    end_revision: int | None
+    """The revision of the event that ended it."""
+
+
+class TenurePage(Page, frozen=True, kw_only=True):
+    """Tenures of a resource, the newest first. Ask again with `before` = `next_before` until that is null."""
+
+    resource_id: str
+    tenures: list[TenureShown]
+    next_before: int | None
 
 
 class EventPage(Page, frozen=True, kw_only=True):
