@@ -31,7 +31,7 @@ async def test_expire_moves_the_role_of_one_who_is_dead_and_says_on_whose_word(s
             assert all("@" in event["by"] for event in ended)
             assert ended[0]["silent_ms"] > SHORT_LEASE_MS / 2
             code, out = await stage.run("events", "--resource", "acct")
-            assert ", by " in out
+            assert "vouched that its process is dead (confirmed_dead, silent for " in out
             code, out = await stage.run("explain", "acct")
             assert "vouched that its process is dead" in out
             assert "a was suspected: half of its lease of 400 ms had passed" in out

@@ -297,7 +297,7 @@ async def test_events_of_a_session_name_its_instance(stage: Stage) -> None:
         code, out = await stage.run("events")
         assert (code, "of gw/a opened by tenure-python" in out) == (0, True), out
     code, out = await stage.run("events")
-    assert (code, "of gw/a ended (goodbye)" in out) == (0, True), out
+    assert (code, "of gw/a ended: its client said goodbye" in out) == (0, True), out
 
 
 @pytest.mark.parametrize("command", [("switchover", "x"), ("resign", "x"), ("explain", "x")])
