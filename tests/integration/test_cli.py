@@ -179,7 +179,7 @@ async def test_a_bind_that_other_machines_reach_is_refused() -> None:
 async def test_version_and_help_need_no_broker() -> None:
     """`version` prints a version, and every command explains itself."""
     assert (await output_of("version"))[1].startswith("tenure ")
-    for command in ("serve", "run", "status", "events", "resign", "admin", "verify", "demo"):
+    for command in ("serve", "run", "status", "top", "events", "resign", "admin", "verify", "demo"):
         code, out = await output_of(command, "--help")
         assert (code, "Usage:" in out) == (0, True), out
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from tenure.cli.status import rendered
+from tenure.cli.status_table import rendered
 from tenure.contract.interventions import Switchover
 from tenure.contract.views import ResourceView
 from tenure.contract.vocabulary import ServiceStatus

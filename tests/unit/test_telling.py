@@ -6,7 +6,7 @@ import pytest
 
 from tenure.cli.telling import Sessions, sentence
 from tenure.contract.events import AnyEvent, RoleChangedEvent
-from tenure.contract.messages import Switchover
+from tenure.contract.interventions import Switchover
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tests.unit.scene import Client, Scene
 

@@ -21,6 +21,7 @@ from tenure.cli.serve import serve
 from tenure.cli.status import status
 from tenure.cli.switchover import switchover
 from tenure.cli.tenures import history
+from tenure.cli.top import top
 from tenure.cli.verify import verify
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app = typer.Typer(
 
 app.command()(serve)
 app.command()(status)
+app.command()(top)
 app.command()(events)
 app.command()(explain)
 app.command()(history)

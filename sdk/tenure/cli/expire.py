@@ -29,10 +29,18 @@ def expire(
         bool, typer.Option("--confirm-dead", help="You know that its process is dead: it is your word that counts.")
     ] = False,
     service: Annotated[
-        str | None, typer.Option(help="Its service, if several have an instance of that name.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Its service, if several have an instance of that name.",
+            show_default=False,
+        ),
     ] = None,
     resource: Annotated[
-        str | None, typer.Option(help="A resource it is registered for, to tell it from others.", show_default=False)
+        str | None,
+        typer.Option(
+            help="A resource it is registered for, to tell it from others.",
+            show_default=False,
+        ),
     ] = None,
     endpoint: Endpoints = None,
 ) -> None:

@@ -15,8 +15,10 @@ from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
 from tenure.cli.pause import paused_until
 from tenure.cli.progress import under_way
 from tenure.contract.codec import to_json
+from tenure.contract.events import RoleChangedEvent
 from tenure.contract.messages import GetResource, Resource
 from tenure.contract.views import ResourceView
+from tenure.sdk.queries import Asks
 from tenure.sdk.reader import Reader
 from tenure.sdk.succession import Place, places, why_at_risk
 from tenure.sdk.timeline import Story, stories
@@ -46,24 +48,48 @@ def explain(
     Exit code 1 if nobody is registered for the resource, 69 if no broker answers.
     """
     explanation = run_async(_read(tuple(endpoint or ()), resource, moves))
-    sys.stdout.write(to_json(explanation) + "\n" if as_json else "".join(f"{line}\n" for line in _lines(explanation)))
+    sys.stdout.write(to_json(explanation) + "\n" if as_json else "".join(f"{line}\n" for line in lines_of(explanation)))
 
 
 async def _read(endpoints: tuple[str, ...], resource_id: str, count: int) -> Explanation:
     async with Reader(*endpoints, timeout_ms=READ_TIMEOUT_MS) as reader:
-        found = await reader.request(GetResource(resource_id=resource_id), Resource)
+        return await Explainer(reader, resource_id, count).read()
+
+
+class Explainer:
+    """Explains a resource as often as it is asked to; the store is read again only when the role has moved."""
+
+    def __init__(self, asks: Asks, resource_id: str, count: int) -> None:
+        self._asks = asks
+        self._resource_id = resource_id
+        self._count = count
+        self._events: list[RoleChangedEvent] = []
+        self._events_of: tuple[int, int] | None = None
+
+    async def read(self) -> Explanation:
+        """The resource as it is, and its newest moves.
+
+        Raises:
+            NotFoundError: Nobody is registered for it.
+            TenureError: No answer came.
+        """
+        found = await self._asks.request(GetResource(resource_id=self._resource_id), Resource)
         view = found.resource
-        newest = found.revision if view.active is None else view.active.epoch
-        events = await newest_tenures(reader, resource_id, newest, count)
-    return Explanation(
-        resource=view,
-        at_risk="" if view.active is None else why_at_risk(view.active),
-        moves=stories(found.moves, events, count),
-        succession=places(view),
-    )
+        tenure = (view.last_epoch, 0 if view.active is None else view.active.epoch)
+        if tenure != self._events_of:
+            newest = found.revision if view.active is None else view.active.epoch
+            self._events = await newest_tenures(self._asks, self._resource_id, newest, self._count)
+            self._events_of = tenure
+        return Explanation(
+            resource=view,
+            at_risk="" if view.active is None else why_at_risk(view.active),
+            moves=stories(found.moves, self._events, self._count),
+            succession=places(view),
+        )
 
 
-def _lines(explanation: Explanation) -> list[str]:
+def lines_of(explanation: Explanation) -> list[str]:
+    """An explanation in words, line by line."""
     view = explanation.resource
     lines = [_headline(view)]
     if explanation.at_risk:

@@ -63,7 +63,11 @@ def run(  # (a flag each)
     command: Annotated[list[str], typer.Argument(metavar="-- CMD [ARG]...", help="The program, behind two dashes.")],
     service: Annotated[str, typer.Option(help="The name of what runs.")],
     resource: Annotated[
-        str | None, typer.Option(help="What exactly one instance may be active for.", show_default="the service's name")
+        str | None,
+        typer.Option(
+            help="What exactly one instance may be active for.",
+            show_default="the service's name",
+        ),
     ] = None,
     instance: Annotated[
         str | None, typer.Option(help="The name of this instance.", show_default="host name and process id")

@@ -25,10 +25,19 @@ from tenure.sdk.timeline import how_it_ended
 def switchover(
     resource: Annotated[str, typer.Argument(help="The resource whose role is to move.")],
     to: Annotated[
-        str | None, typer.Option(metavar="INSTANCE", help="Who is to take over.", show_default="whoever is next")
+        str | None,
+        typer.Option(
+            metavar="INSTANCE",
+            help="Who is to take over.",
+            show_default="whoever is next",
+        ),
     ] = None,
     to_service: Annotated[
-        str | None, typer.Option(help="Its service, if several have an instance of that name.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Its service, if several have an instance of that name.",
+            show_default=False,
+        ),
     ] = None,
     drain_ms: Annotated[
         int, typer.Option(min=0, max=DRAIN_MS_MAX, help="How long the active may go on to finish its work.")
