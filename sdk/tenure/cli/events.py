@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from tenure.cli.completion import resource_ids
 from tenure.cli.exits import complain, run_async
 from tenure.cli.looks import clock
 from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
@@ -26,7 +27,9 @@ _REVISION_MAX: Final = 2**63 - 1  # what the store can count to
 def events(
     since: Annotated[int, typer.Option(min=0, max=_REVISION_MAX, help="Only events with a greater revision.")] = 0,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
-    resource: Annotated[str | None, typer.Option(help="Only this resource's events.", show_default=False)] = None,
+    resource: Annotated[
+        str | None, typer.Option(autocompletion=resource_ids, help="Only this resource's events.", show_default=False)
+    ] = None,
     endpoint: Endpoints = None,
     as_json: AsJson = False,
 ) -> None:

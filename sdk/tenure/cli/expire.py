@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from tenure.cli.completion import instance_ids, resource_ids, service_names
 from tenure.cli.exits import FAILED, USAGE, complain, run_async
 from tenure.cli.options import READ_TIMEOUT_MS, Endpoints
 from tenure.contract.errors import InstanceAliveError, NotFoundError
@@ -24,13 +25,14 @@ from tenure.sdk.switchover import this_person
 
 
 def expire(
-    instance: Annotated[str, typer.Argument(help="The instance whose process is dead.")],
+    instance: Annotated[str, typer.Argument(autocompletion=instance_ids, help="The instance whose process is dead.")],
     confirm_dead: Annotated[
         bool, typer.Option("--confirm-dead", help="You know that its process is dead: it is your word that counts.")
     ] = False,
     service: Annotated[
         str | None,
         typer.Option(
+            autocompletion=service_names,
             help="Its service, if several have an instance of that name.",
             show_default=False,
         ),
@@ -38,6 +40,7 @@ def expire(
     resource: Annotated[
         str | None,
         typer.Option(
+            autocompletion=resource_ids,
             help="A resource it is registered for, to tell it from others.",
             show_default=False,
         ),

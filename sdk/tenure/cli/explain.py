@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from msgspec import Struct
 
+from tenure.cli.completion import resource_ids
 from tenure.cli.exits import run_async
 from tenure.cli.history import newest_tenures
 from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
@@ -35,7 +36,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 def explain(
-    resource: Annotated[str, typer.Argument(help="The resource to explain.")],
+    resource: Annotated[str, typer.Argument(autocompletion=resource_ids, help="The resource to explain.")],
     moves: Annotated[int, typer.Option(min=1, max=100, help="How many of the newest moves to tell.")] = 3,
     endpoint: Endpoints = None,
     as_json: AsJson = False,

@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
+from tenure.cli.completion import resource_ids
 from tenure.cli.exits import run_async
 from tenure.cli.options import Endpoints
 from tenure.cli.switchover import move, report
 
 
 def resign(
-    resource: Annotated[str, typer.Argument(help="The resource whose active instance is to step down.")],
+    resource: Annotated[
+        str, typer.Argument(autocompletion=resource_ids, help="The resource whose active instance is to step down.")
+    ],
     wait_ms: Annotated[
         int, typer.Option(min=1, help="How long to wait for it to step down, in milliseconds.")
     ] = 30_000,

@@ -16,6 +16,7 @@ from typing import Annotated, Final
 import typer
 from msgspec import Struct
 
+from tenure.cli.completion import resource_ids, service_names
 from tenure.cli.exits import REFUSED, complain, run_async
 from tenure.cli.health import Check, Health
 from tenure.cli.options import Endpoints
@@ -61,10 +62,11 @@ class _Plan(Struct, frozen=True, kw_only=True):
 
 def run(  # (a flag each)
     command: Annotated[list[str], typer.Argument(metavar="-- CMD [ARG]...", help="The program, behind two dashes.")],
-    service: Annotated[str, typer.Option(help="The name of what runs.")],
+    service: Annotated[str, typer.Option(autocompletion=service_names, help="The name of what runs.")],
     resource: Annotated[
         str | None,
         typer.Option(
+            autocompletion=resource_ids,
             help="What exactly one instance may be active for.",
             show_default="the service's name",
         ),

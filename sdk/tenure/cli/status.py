@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tenure.cli.completion import service_names
 from tenure.cli.exits import USAGE, complain, run_async
 from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
 from tenure.cli.status_table import rendered
@@ -23,7 +24,7 @@ _WIDE = 1_000  # columns, where nothing says how many there are
 def status(
     service: Annotated[
         str | None,
-        typer.Argument(help="Only this service's resources.", show_default=False),
+        typer.Argument(autocompletion=service_names, help="Only this service's resources.", show_default=False),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on with what changes, until Ctrl-C or q.")] = False,
     endpoint: Endpoints = None,

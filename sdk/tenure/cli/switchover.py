@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tenure.cli.completion import resource_ids, service_names, successor_ids
 from tenure.cli.exits import REFUSED, USAGE, complain, run_async
 from tenure.cli.options import READ_TIMEOUT_MS, Endpoints
 from tenure.cli.progress import shown_progress
@@ -23,11 +24,12 @@ from tenure.sdk.timeline import how_it_ended
 
 
 def switchover(
-    resource: Annotated[str, typer.Argument(help="The resource whose role is to move.")],
+    resource: Annotated[str, typer.Argument(autocompletion=resource_ids, help="The resource whose role is to move.")],
     to: Annotated[
         str | None,
         typer.Option(
             metavar="INSTANCE",
+            autocompletion=successor_ids,
             help="Who is to take over.",
             show_default="whoever is next",
         ),
@@ -35,6 +37,7 @@ def switchover(
     to_service: Annotated[
         str | None,
         typer.Option(
+            autocompletion=service_names,
             help="Its service, if several have an instance of that name.",
             show_default=False,
         ),
