@@ -34,7 +34,8 @@ def connection() -> Iterator[sqlite3.Connection]:
 def schema(connection: sqlite3.Connection) -> dict[str, str]:
     """Every table and index with its definition, without comments and spacing."""
     rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
-    return {name: re.sub(r"\s+", " ", re.sub(r"--[^\n]*", "", text)).strip() for name, text in rows}
+    words = {name: " ".join(re.sub(r"--[^\n]*", "", text).split()) for name, text in rows}
+    return {name: text.replace(" ,", ",").replace(" )", ")") for name, text in words.items()}
 
 
 def numbers(connection: sqlite3.Connection) -> tuple[int, int]:

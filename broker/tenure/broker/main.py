@@ -1,7 +1,8 @@
 """The composition root of `tenure serve`: store, broker, signals, and the admin in a process of its own.
 
-Everything a running broker needs is made here and let go in the opposite order. SIGTERM and SIGINT end it cleanly
-within a second; a store whose last commit is in doubt ends it with an error, and the next start recovers.
+Everything a running broker needs is made here and let go in the opposite order; a service manager hears how it stands.
+SIGTERM and SIGINT end it cleanly within a second; a store whose last commit is in doubt ends it with an error, and the
+next start recovers.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ import structlog
 import uvloop
 import zmq
 
+from tenure.broker.clock import LeaseClock
 from tenure.broker.config import Config, ConfigError
 from tenure.broker.exposure import warn_insecure
+from tenure.broker.notify import ServiceManager
+from tenure.broker.quiet import outwait
 from tenure.broker.runtime_directory import prepare_runtime_directories
 from tenure.broker.server import Broker
 from tenure.storage.options import StoreOptions
@@ -60,8 +64,12 @@ async def _serve(config: Config, warnings: Iterable[str], on_ready: Callable[[Br
     prepare_runtime_directories(config, os.environ)
     gc.collect()
     gc.disable()  # until the registry is loaded, which leaves nothing for it
+    manager = ServiceManager(os.environ)
     store = await SqliteStore.open(config.data, options=StoreOptions(events_kept=config.limits.events_kept))
     try:
+        await outwait(store, told, manager, LeaseClock())
+        if told.is_set():
+            return EXIT_OK
         try:
             broker = await Broker.start(config, store, version=version("tenure"))
         except zmq.ZMQError as error:
@@ -72,8 +80,10 @@ async def _serve(config: Config, warnings: Iterable[str], on_ready: Callable[[Br
         _spare_the_registry()
         try:
             on_ready(broker)
-            return await _until_told(broker, told, log)
+            manager.tell(READY=1, STATUS=f"Takes requests at {' '.join(broker.endpoints)}")
+            return await _until_told(broker, told, manager, log)
         finally:
+            manager.tell(STOPPING=1, STATUS="Stops")
             stopping = [asyncio.ensure_future(broker.stop())]
             if admin is not None:
                 admin.cancel()
@@ -82,6 +92,7 @@ async def _serve(config: Config, warnings: Iterable[str], on_ready: Callable[[Br
             log.info("broker.stopped")
     finally:
         await store.close()
+        manager.close()
 
 
 def _spare_the_registry() -> None:
@@ -95,7 +106,10 @@ def _spare_the_registry() -> None:
     gc.set_threshold(_YOUNG_OBJECTS, _YOUNG_LOOKS, _NEVER)
 
 
-async def _until_told(broker: Broker, told: asyncio.Event, log: structlog.stdlib.BoundLogger) -> int:
+async def _until_told(
+    broker: Broker, told: asyncio.Event, manager: ServiceManager, log: structlog.stdlib.BoundLogger
+) -> int:
+    pinging = asyncio.create_task(manager.ping_forever())
     telling, failing = asyncio.create_task(told.wait()), asyncio.create_task(broker.wait())
     try:
         await asyncio.wait([telling, failing], return_when=asyncio.FIRST_COMPLETED)
@@ -105,9 +119,9 @@ async def _until_told(broker: Broker, told: asyncio.Event, log: structlog.stdlib
         log.critical("broker.ends", hint="start it again: recovery decides what was committed")
         return EXIT_FAILED
     finally:
-        telling.cancel()
-        failing.cancel()
-        await asyncio.gather(telling, failing, return_exceptions=True)
+        for task in (pinging, telling, failing):
+            task.cancel()
+        await asyncio.gather(pinging, telling, failing, return_exceptions=True)
 
 
 async def _run_admin(config: Config, endpoint: str, log: structlog.stdlib.BoundLogger) -> None:

@@ -33,6 +33,8 @@ class StoredHistory(NamedTuple):
     tenures: Iterable[Tenure]
     """All that are kept, and those that last, in the order of epochs."""
     pauses: Iterable[Pause] = ()
+    begins_at: int = 1
+    """The first revision there ever was; above all before it in a store that was restored."""
 
 
 class TenureFacts:

@@ -69,7 +69,7 @@ class Replay:
     @property
     def is_complete(self) -> bool:
         """Whether every event since the history began is kept."""
-        return self.first_revision == 1
+        return self.first_revision == self._history.begins_at
 
     def run(self) -> None:
         """Replay all events, then hold what they come to against the tables."""
@@ -112,7 +112,7 @@ class Replay:
             self.events += 1
             self._take(event)
             expected += 1
-        self.stopped_at = expected or 1
+        self.stopped_at = expected or self._history.begins_at
         newest = self._history.next_revision - 1
         if self.stopped_at <= newest:
             self.gapless.add(self.stopped_at, f"{_missing(self.stopped_at, newest)} at the end")

@@ -10,6 +10,7 @@ import structlog
 import typer
 
 from tenure.cli.admin import app as admin
+from tenure.cli.backup import backup, restore
 from tenure.cli.demo import demo
 from tenure.cli.events import events
 from tenure.cli.expire import expire
@@ -47,6 +48,8 @@ app.command()(resume)
 app.command()(expire)
 app.add_typer(admin, name="admin")
 app.command()(verify)
+app.command()(backup)
+app.command()(restore)
 app.command()(demo)
 
 

@@ -140,6 +140,26 @@ class Database:
                 pauses=all_pauses(self._connection),
             )
 
+    def quiet_ms(self) -> int:
+        """How long nothing may be granted yet, since the store was restored."""
+        with readable():
+            return int(self._connection.execute(queries()["read_quiet"]).fetchone()[0])
+
+    def keep_quiet(self, quiet_ms: int) -> None:
+        """Remember how much of that is left.
+
+        Raises:
+            StoreRefusedError: It could not be written.
+            StoreFailedError: Whether it was written is open, or an earlier outcome was left open.
+        """
+        self._raise_failure()
+        try:
+            self._connection.execute(queries()["keep_quiet"], (quiet_ms,))
+        except sqlite3.Error as error:
+            raise self._judge(error) from error
+        self._follow()
+        self._raise_failure()
+
     def close(self) -> None:
         """Before the connection is closed, which checkpoints: after a failure it must not, recovery is to decide."""
         if self.failure is not None:
@@ -150,7 +170,8 @@ class Database:
 
     def _read_meta(self) -> str:
         with readable():
-            history_id, self._next_revision, first_kept = self._connection.execute(queries()["read_meta"]).fetchone()
+            meta = self._connection.execute(queries()["read_meta"]).fetchone()
+            history_id, self._next_revision, first_kept, _ = meta
         self._first_kept = self._next_revision if first_kept is None else first_kept
         return str(history_id)
 
@@ -298,7 +319,9 @@ def read_page(connection: sqlite3.Connection, since: int, limit: int) -> tuple[A
         StoreUnusableError: They cannot be read.
     """
     with readable():
-        first, bodies = connection.execute(queries()["read_events"], (since, max(limit, 0))).fetchone()
+        first, bodies, following = connection.execute(queries()["read_events"], (since, max(limit, 0))).fetchone()
+        if first is None and limit > 0 and following > max(since, 0) + 1:
+            raise EventsCompactedError(following)  # a store that was restored has none yet
         if first is None:
             return ()
         events = [decode_event(bytes.fromhex(body)) for body in _bodies.decode(bodies)]

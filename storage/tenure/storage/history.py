@@ -68,6 +68,7 @@ def _history(connection: sqlite3.Connection, path: Path) -> StoredHistory:
     return StoredHistory(
         history_id=meta[0],
         next_revision=meta[1],
+        begins_at=meta[3],
         damage="" if faults == ["ok"] else "; ".join(faults),
         has_unique_index=_has_unique_index(connection),
         events=connection.execute("SELECT revision, body FROM events ORDER BY revision"),

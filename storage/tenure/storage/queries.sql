@@ -11,7 +11,13 @@ INSERT INTO meta (only_row, history_id, next_revision, created_ms)
 SELECT 1, ?, 1, ? WHERE NOT EXISTS (SELECT 1 FROM meta) AND NOT EXISTS (SELECT 1 FROM events);
 
 -- name: read_meta
-SELECT history_id, next_revision, (SELECT min(revision) FROM events) FROM meta;
+SELECT history_id, next_revision, (SELECT min(revision) FROM events), begins_at FROM meta;
+
+-- name: read_quiet
+SELECT quiet_ms FROM meta;
+
+-- name: keep_quiet
+UPDATE meta SET quiet_ms = ?;
 
 -- name: load_sessions
 SELECT json_group_array(json_array(number, session_id, identity, lease_ms, status, client, opened_ms))
@@ -62,5 +68,5 @@ FROM (
 
 -- Bodies are bytes, which JSON has no word for, so they travel as hexadecimal digits.
 -- name: read_events
-SELECT min(revision), json_group_array(hex(body))
+SELECT min(revision), json_group_array(hex(body)), (SELECT next_revision FROM meta)
 FROM (SELECT revision, body FROM events WHERE revision > ? ORDER BY revision LIMIT ?);

@@ -2,14 +2,16 @@
 -- Every table is STRICT: a value of another type than its column's is refused, not converted.
 
 PRAGMA application_id = 1413828181; -- 'TENU', so that a file of something else is not taken for a store
-PRAGMA user_version = 4;            -- the number of the newest migration that is in here
+PRAGMA user_version = 5;            -- the number of the newest migration that is in here
 
 -- What is known of the store itself: exactly one row.
 CREATE TABLE meta (
     only_row      INTEGER PRIMARY KEY CHECK (only_row = 1),
     history_id    TEXT    NOT NULL, -- random, new with the store: revisions and epochs compare within one history only
     next_revision INTEGER NOT NULL CHECK (next_revision > 0), -- a batch has to begin with this one
-    created_ms    INTEGER NOT NULL  -- unix milliseconds
+    created_ms    INTEGER NOT NULL, -- unix milliseconds
+    begins_at     INTEGER NOT NULL DEFAULT 1, -- the first revision of this history; above all before it in one that was restored
+    quiet_ms      INTEGER NOT NULL DEFAULT 0  -- how long a broker grants nothing before it serves: what was given before runs out
 ) STRICT;
 
 -- The clients that are present.

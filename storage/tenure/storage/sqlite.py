@@ -65,6 +65,24 @@ class SqliteStore:
             undo.pop_all()
             return cls(lock, writer, reader, database)
 
+    async def quiet_ms(self) -> int:
+        """How long nothing may be granted yet: what was given before the store was restored has to run out.
+
+        Raises:
+            StoreUnusableError: It cannot be read, or the store is closed.
+        """
+        return await to_its_end(self._on_writer(self._database.quiet_ms))
+
+    async def keep_quiet(self, quiet_ms: int) -> None:
+        """Remember how much of that time is left, so that a start after this one does not wait for all of it again.
+
+        Raises:
+            StoreRefusedError: It was not written.
+            StoreFailedError: The outcome is open.
+            StoreUnusableError: The store is closed.
+        """
+        await to_its_end(self._on_writer(partial(self._database.keep_quiet, quiet_ms)))
+
     async def load(self) -> StoredState:
         """Everything committed.
 

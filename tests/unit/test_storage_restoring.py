@@ -1,0 +1,352 @@
+"""A backup in the store's place: a new history above all epochs, what waits for old roles, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from tenure.contract.vocabulary import ChangeReason
+from tenure.domain.beliefs import Beliefs
+from tenure.domain.records import StoredState
+from tenure.domain.store import EventsCompactedError, StoreLockedError, StoreUnusableError
+from tenure.domain.verdicts import State as VerdictState
+from tenure.domain.verification import verify
+from tenure.storage import restoring
+from tenure.storage.backup import BackupError, back_up
+from tenure.storage.history import read_history
+from tenure.storage.lock import StoreLock
+from tenure.storage.restoring import Restored, restore
+from tests.contract.records import LEASE_MS, active, batch, event, put, session, standby, tenure
+from tests.contract.stores import open_and_load, opened
+
+CHANGES = (put(session(1)), put(active(2, "r")), put(tenure(2, "r")), put(standby(3, "r")))
+HOLD_MS = 90_000
+
+
+async def a_store(directory: Path) -> StoredState:
+    """A store with an active registration and a standby, closed; returns what it has."""
+    async with opened(directory) as store:
+        await store.commit(batch(1, *CHANGES, events=3))
+        return await store.load()
+
+
+async def a_backup(tmp_path: Path) -> Path:
+    """A backup of such a store, and the store, which has gone on since: one event, and a tenure that is held."""
+    await a_store(tmp_path / "data")
+    back_up(tmp_path / "data", tmp_path / "copy", overwrite=False, on_progress=lambda _done, _total: None)
+    async with opened(tmp_path / "data") as store:
+        held = structs.replace(active(2, "r"), hold_limit_ms=HOLD_MS)
+        await store.commit(batch(4, put(held)))
+    return tmp_path / "copy"
+
+
+def execute(path: Path, *statements: str) -> None:
+    """Change a database as no store would."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+async def test_a_new_history_begins_above_all_epochs(tmp_path: Path) -> None:
+    """★ Its next revision is above unix milliseconds and all that was used, and nobody has a role or a session."""
+    copy = await a_backup(tmp_path)
+    old = await open_and_load(tmp_path / "data")
+    before_ms = time.time_ns() // 1_000_000
+    done = restore(copy, tmp_path / "data")
+    new = await open_and_load(tmp_path / "data")
+    assert done.revision == 3
+    assert new.history_id == done.history_id != old.history_id
+    assert new.revision + 1 == done.begins_at > max(before_ms, old.revision)
+    assert (new.sessions, new.registrations) == ((), ())
+
+
+async def test_the_last_tenures_are_known_as_ended(tmp_path: Path) -> None:
+    """So a plain standby fills the vacancy that the restore has left."""
+    copy = await a_backup(tmp_path)
+    done = restore(copy, tmp_path / "data")
+    (last,) = (await open_and_load(tmp_path / "data")).tenures
+    assert (last.resource_id, last.epoch, last.end_reason) == ("r", 2, ChangeReason.EXPIRED)
+    assert last.end_revision == done.begins_at - 1
+
+
+async def test_it_goes_on_above_a_store_that_used_more(tmp_path: Path) -> None:
+    """★ More events than milliseconds, or a clock that is behind: both stores' revisions are passed as well."""
+    copy = await a_backup(tmp_path)
+    far = 10**15
+    execute(tmp_path / "data" / "tenure.db", f"UPDATE meta SET next_revision = {far}")
+    assert restore(copy, tmp_path / "data").begins_at == far
+    execute(copy, f"UPDATE meta SET next_revision = {2 * far}", f"UPDATE registrations SET epoch = {2 * far - 1} WHERE role = 'active'")
+    assert restore(copy, tmp_path / "data").begins_at == 2 * far + 1
+    assert proven(tmp_path / "data")
+
+
+async def test_restored_twice_no_epoch_comes_again(tmp_path: Path) -> None:
+    """★ A backup that is restored again begins above what was used after it was restored the first time."""
+    copy = await a_backup(tmp_path)
+    first = restore(copy, tmp_path / "data")
+    async with opened(tmp_path / "data") as store:
+        await store.commit(batch(first.begins_at, events=5_000))  # more than the milliseconds that pass here
+    second = restore(copy, tmp_path / "data")
+    assert second.begins_at >= first.begins_at + 5_000
+    assert second.history_id != first.history_id
+
+
+def proven(directory: Path) -> bool:
+    """Whether all that can be is proven of a store."""
+    with read_history(directory) as history:
+        report = verify(history, Beliefs())
+    return {verdict.state for verdict in report.verdicts} == {VerdictState.PROVEN, VerdictState.NOT_CHECKED}
+
+
+async def test_a_restored_store_can_be_verified(tmp_path: Path) -> None:
+    """Before it has any event, and after: those of the old history are no gap."""
+    copy = await a_backup(tmp_path)
+    done = restore(copy, tmp_path / "data")
+    assert proven(tmp_path / "data")
+    async with opened(tmp_path / "data") as store:
+        first = done.begins_at
+        opening = structs.replace(session(first), opened_ms=event(first).at_ms)
+        opening = structs.replace(opening, client=f"client {first}", status="starting")
+        await store.commit(batch(first, put(opening)))
+    assert proven(tmp_path / "data")
+    execute(tmp_path / "data" / "tenure.db", "DELETE FROM events", "DELETE FROM sessions")
+    assert not proven(tmp_path / "data")  # from its beginning on nothing may be missing
+
+
+async def test_events_of_the_old_history_are_no_longer_kept(tmp_path: Path) -> None:
+    """Whoever asks for them is sent to a snapshot, whether the new history has events or not; beyond it is nothing."""
+    copy = await a_backup(tmp_path)
+    first = restore(copy, tmp_path / "data").begins_at
+    async with opened(tmp_path / "data") as store:
+        for since in (0, 3, first - 2):
+            with pytest.raises(EventsCompactedError) as gone:
+                await store.read_events(since, 10)
+            assert gone.value.first_revision == first
+        assert await store.read_events(first - 1, 10) == ()
+        assert await store.read_events(0, 0) == ()
+        await store.commit(batch(first))
+        with pytest.raises(EventsCompactedError):
+            await store.read_events(first - 2, 10)
+        assert await store.read_events(first - 1, 10) == (event(first),)
+
+
+async def test_how_long_roles_may_still_be_held_is_remembered(tmp_path: Path) -> None:
+    """★ The longest lease or hold limit of either store, also of one that was restored and has not waited yet."""
+    copy = await a_backup(tmp_path)
+    done = restore(copy, tmp_path / "data")
+    assert done.quiet_ms == HOLD_MS  # from the store that is replaced: the backup does not know of it
+    async with opened(tmp_path / "data") as store:
+        assert await store.quiet_ms() == HOLD_MS
+    again = restore(copy, tmp_path / "data")
+    assert again.quiet_ms == HOLD_MS
+    async with opened(tmp_path / "data") as store:
+        await store.keep_quiet(0)
+    assert restore(copy, tmp_path / "data").quiet_ms == LEASE_MS  # the backup's own
+
+
+async def test_somebodys_word_counts_more(tmp_path: Path) -> None:
+    """Who knows that no client runs any more need not wait."""
+    copy = await a_backup(tmp_path)
+    assert restore(copy, tmp_path / "data", quiet_ms=0).quiet_ms == 0
+
+
+@pytest.mark.parametrize("what", ["nothing", "damaged", "another program's"])
+async def test_without_a_store_to_replace_the_time_has_to_be_said(tmp_path: Path, what: str) -> None:
+    """What was granted after the backup is not known then: it is not guessed."""
+    copy = await a_backup(tmp_path)
+    data = tmp_path / "data"
+    if what == "nothing":
+        shutil.rmtree(data)
+    elif what == "damaged":
+        (data / "tenure.db").write_bytes((data / "tenure.db").read_bytes()[:5_000])
+    else:
+        execute(data / "tenure.db", "PRAGMA application_id = 7")
+    with pytest.raises(BackupError, match=rf"--quiet-ms.*\({LEASE_MS} is the longest in the backup\)"):
+        restore(copy, data)
+    done = restore(copy, data, quiet_ms=5)
+    assert (done.replaced is None) is (what == "nothing")
+    async with opened(data) as store:
+        assert await store.quiet_ms() == 5
+
+
+async def test_the_store_that_is_replaced_is_kept(tmp_path: Path) -> None:
+    """Whole, in one file, and it can be put back as any backup can."""
+    copy = await a_backup(tmp_path)
+    old = await open_and_load(tmp_path / "data")
+    done = restore(copy, tmp_path / "data")
+    assert done.replaced is not None
+    assert [path.name for path in done.replaced.iterdir()] == ["tenure.db"]
+    shutil.copytree(done.replaced, tmp_path / "elsewhere")
+    assert await open_and_load(tmp_path / "elsewhere") == old
+    back = restore(done.replaced / "tenure.db", tmp_path / "data")
+    assert (back.revision, back.begins_at > done.begins_at) == (4, True)
+
+
+async def test_what_a_killed_broker_left_in_its_log_is_kept_too(tmp_path: Path) -> None:
+    """★ Its last commits may be in the log alone: they count for epochs, and are in what is kept."""
+    copy = await a_backup(tmp_path)
+    async with opened(tmp_path / "data") as store:
+        await store.commit(batch(5, events=3))
+        shutil.copytree(tmp_path / "data", tmp_path / "dead")
+    assert (tmp_path / "dead" / "tenure.db-wal").stat().st_size > 0
+    done = restore(copy, tmp_path / "dead")
+    assert done.replaced is not None
+    assert (await open_and_load(done.replaced)).revision == 7
+    assert not (tmp_path / "dead" / "tenure.db-wal").exists()
+
+
+async def test_a_log_beside_the_backup_belongs_to_it(tmp_path: Path) -> None:
+    """The files of a store that nobody closed are as good as a backup."""
+    await a_store(tmp_path / "data")
+    async with opened(tmp_path / "data") as store:
+        await store.commit(batch(4, events=2))
+        shutil.copytree(tmp_path / "data", tmp_path / "dead")
+    assert restore(tmp_path / "dead" / "tenure.db", tmp_path / "data").revision == 5
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_an_older_backup_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
+    """Also one from before there were hold limits, or restores."""
+    copy = await a_backup(tmp_path)
+    columns = [("meta", "begins_at"), ("meta", "quiet_ms"), ("registrations", "hold_limit_ms")][: 2 if version == 2 else 3]
+    for table, column in columns:
+        execute(copy, f"ALTER TABLE {table} DROP COLUMN {column}")
+    execute(copy, f"PRAGMA user_version = {version}")
+    assert restore(copy, tmp_path / "data").revision == 3
+    assert (await open_and_load(tmp_path / "data")).tenures[0].epoch == 2
+
+
+async def test_a_newer_store_may_be_replaced_by_an_older_backup(tmp_path: Path) -> None:
+    """That is how one goes back to an older Tenure: what both know of the store is read all the same."""
+    copy = await a_backup(tmp_path)
+    execute(tmp_path / "data" / "tenure.db", "PRAGMA user_version = 900", "UPDATE meta SET next_revision = 77000000000000")
+    done = restore(copy, tmp_path / "data")
+    assert (done.begins_at, done.quiet_ms) == (77000000000000, HOLD_MS)
+
+
+@pytest.mark.parametrize(("damage", "why"), [
+    ("absent", "cannot be read: No such file"),
+    ("a directory", "cannot be read: Is a directory"),
+    ("empty", "is empty, and no backup"),
+    ("text", "cannot be restored: file is not a database"),
+    ("truncated", "cannot be restored: .*(malformed|damaged)"),
+    ("another", "cannot be restored: it is not a store of Tenure"),
+    ("newer", "cannot be restored: it is of version 900, made by a newer Tenure"),
+    ("headless", "cannot be restored: it has lost the row"),
+])  # fmt: skip
+async def test_what_is_no_backup_is_refused_and_changes_nothing(tmp_path: Path, damage: str, why: str) -> None:
+    """One error that says what is wrong with the file; the store is as it was, and nothing is left beside it."""
+    copy = await a_backup(tmp_path)
+    if damage in {"absent", "a directory"}:
+        copy.unlink()
+    if damage == "a directory":
+        copy.mkdir()
+    contents = {"empty": b"", "text": b"not a database, but long enough to be taken for one" * 20}
+    if damage in contents:
+        copy.write_bytes(contents[damage])
+    if damage == "truncated":
+        copy.write_bytes(copy.read_bytes()[: 3 * 4_096])
+    statements = {"another": "PRAGMA application_id = 7", "newer": "PRAGMA user_version = 900", "headless": "DELETE FROM meta"}
+    if damage in statements:
+        execute(copy, statements[damage])
+    before = await open_and_load(tmp_path / "data")
+    names = sorted(path.name for path in (tmp_path / "data").iterdir())
+    with pytest.raises(BackupError, match=why):
+        restore(copy, tmp_path / "data")
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == names
+    assert await open_and_load(tmp_path / "data") == before
+
+
+async def test_a_store_that_is_in_use_is_refused(tmp_path: Path) -> None:
+    """By its lock, with the broker's pid, as long as the broker has it."""
+    copy = await a_backup(tmp_path)
+    lock = StoreLock.acquire(tmp_path / "data")
+    with pytest.raises(StoreLockedError, match=str(os.getpid())):
+        restore(copy, tmp_path / "data")
+    lock.release()
+    restore(copy, tmp_path / "data")
+
+
+async def test_a_store_that_is_being_read_is_refused(tmp_path: Path) -> None:
+    """Its log could not be emptied, and would be missing from what is kept."""
+    copy = await a_backup(tmp_path)
+    async with opened(tmp_path / "data") as store:
+        await store.commit(batch(5))
+        shutil.copytree(tmp_path / "data", tmp_path / "dead")
+    with read_history(tmp_path / "dead") as history:
+        assert next(iter(history.events))
+        with pytest.raises(StoreUnusableError, match="is being read"):
+            restore(copy, tmp_path / "dead")
+    del history  # and with it the last of what has been reading
+    restore(copy, tmp_path / "dead")
+
+
+async def test_a_clock_that_is_behind_the_store_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Revisions are to be above the time: one that lies before the last tenure is nobody's time."""
+    copy = await a_backup(tmp_path)
+    monkeypatch.setattr(restoring.time, "time_ns", lambda: 1_000_000 * 1_000_000)
+    with pytest.raises(BackupError, match=r"clock says 1970-01-01 00:16:40Z.*set the clock"):
+        restore(copy, tmp_path / "data")
+
+
+STEPS = ["_copy", "_take_in", "_begin_history", "_keep_aside", "sync_directory", "os.rename"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_what_ends_it_half_way_leaves_one_store_or_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+) -> None:
+    """★ Ctrl-C at any step: the old store as it was, or the new one whole; never none, and nothing beside it."""
+    copy = await a_backup(tmp_path)
+    old = await open_and_load(tmp_path / "data")
+    target: Any = restoring.os if step == "os.rename" else restoring
+    name = step.removeprefix("os.")
+    original = getattr(target, name)
+
+    def interrupted(*arguments: object) -> object:
+        if when == "after":
+            original(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(target, name, interrupted)
+        restore(copy, tmp_path / "data")
+    is_restored = (step, when) == ("os.rename", "after")
+    assert not (tmp_path / "data" / "restoring").exists()
+    now = await open_and_load(tmp_path / "data")
+    if is_restored:
+        assert now.history_id != old.history_id
+        assert now.revision > old.revision
+    else:
+        assert now == old
+    restore(copy, tmp_path / "data")
+
+
+async def test_what_a_killed_restore_left_is_taken_away(tmp_path: Path) -> None:
+    """The next one begins from nothing."""
+    copy = await a_backup(tmp_path)
+    (tmp_path / "data" / "restoring").mkdir()
+    (tmp_path / "data" / "restoring" / "tenure.db").write_text("half")
+    done = restore(copy, tmp_path / "data")
+    assert isinstance(done, Restored)
+    assert not (tmp_path / "data" / "restoring").exists()
+
+
+async def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    """Also a name that a file has."""
+    copy = await a_backup(tmp_path)
+    with pytest.raises(StoreUnusableError, match="cannot be made"):
+        restore(copy, copy / "below")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "restoring").write_text("somebody's file")
+    with pytest.raises(StoreUnusableError, match="cannot be written"):
+        restore(copy, tmp_path / "new", quiet_ms=0)
