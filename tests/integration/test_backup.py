@@ -139,8 +139,8 @@ async def test_a_plain_standby_takes_over_after_a_restore(directory: Path) -> No
             await standby.wait_active()
 
 
-async def test_a_broker_that_waits_can_be_ended_and_waits_for_the_rest(directory: Path) -> None:
-    """SIGTERM ends it at once with 0, and what is left of the time is waited for at the next start."""
+async def test_a_broker_that_waits_can_be_ended(directory: Path) -> None:
+    """SIGTERM ends it at once with 0, and the next start waits as well."""
     async with serving(directory):
         pass
     (directory / "copy").write_bytes((directory / "data" / "tenure.db").read_bytes())
@@ -154,7 +154,7 @@ async def test_a_broker_that_waits_can_be_ended_and_waits_for_the_rest(directory
             broker.process.terminate()
             assert await broker.exit_code() == 0
     assert left[0] == 86_400_000
-    assert left[1] < left[0]
+    assert 0 < left[1] <= left[0]
 
 
 @pytest.mark.parametrize(("arguments", "says"), [

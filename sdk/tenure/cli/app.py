@@ -16,6 +16,7 @@ from tenure.cli.events import events
 from tenure.cli.expire import expire
 from tenure.cli.explain import explain
 from tenure.cli.pause import pause, resume
+from tenure.cli.ping import ping
 from tenure.cli.resign import resign
 from tenure.cli.run import run
 from tenure.cli.serve import serve
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(status)
 app.command()(top)
+app.command()(ping)
 app.command()(events)
 app.command()(explain)
 app.command()(history)

@@ -15,9 +15,9 @@ from tenure.cli.looks import clock
 from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
 from tenure.cli.telling import Sessions, sentence
 from tenure.contract.codec import to_json
-from tenure.contract.errors import InvalidRequestError
+from tenure.contract.errors import InvalidRequestError, RevisionCompactedError
 from tenure.contract.events import AnyEvent
-from tenure.contract.messages import ListServices, ServicePage
+from tenure.contract.messages import EventPage, ListServices, ReadEvents, ServicePage
 from tenure.sdk import EventListener, StreamRestarted, queries
 from tenure.sdk.reader import Reader
 
@@ -25,7 +25,15 @@ _REVISION_MAX: Final = 2**63 - 1  # what the store can count to
 
 
 def events(
-    since: Annotated[int, typer.Option(min=0, max=_REVISION_MAX, help="Only events with a greater revision.")] = 0,
+    since: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=_REVISION_MAX,
+            help="Only events with a greater revision. Default: all that are kept.",
+            show_default=False,
+        ),
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
     resource: Annotated[
         str | None, typer.Option(autocompletion=resource_ids, help="Only this resource's events.", show_default=False)
@@ -44,9 +52,9 @@ def events(
         run_async(_show(endpoints, since, resource, as_json))
 
 
-async def _show(endpoints: tuple[str, ...], since: int, resource: str | None, as_json: bool) -> None:
+async def _show(endpoints: tuple[str, ...], given: int | None, resource: str | None, as_json: bool) -> None:
     async with Reader(*endpoints, timeout_ms=READ_TIMEOUT_MS) as reader:
-        await _check_reached(reader, since)
+        since = await _since(reader, given)
         sessions = await _sessions(reader, as_json)
         output = _Output(sessions, as_json=as_json)
         more = True
@@ -60,9 +68,9 @@ async def _show(endpoints: tuple[str, ...], since: int, resource: str | None, as
             more = bool(page) and since < newest
 
 
-async def _follow(endpoints: tuple[str, ...], since: int, resource: str | None, as_json: bool) -> None:
+async def _follow(endpoints: tuple[str, ...], given: int | None, resource: str | None, as_json: bool) -> None:
     async with Reader(*endpoints, timeout_ms=READ_TIMEOUT_MS) as reader:
-        await _check_reached(reader, since)
+        since = await _since(reader, given)
         sessions = await _sessions(reader, as_json)
     output = _Output(sessions, as_json=as_json)
     async with EventListener(*endpoints, resource_id=resource, since=since, timeout_ms=READ_TIMEOUT_MS) as listener:
@@ -76,6 +84,22 @@ async def _follow(endpoints: tuple[str, ...], since: int, resource: str | None, 
 
 async def _sessions(reader: Reader, as_json: bool) -> Sessions:
     return Sessions([] if as_json else await queries.services(reader))
+
+
+async def _since(reader: Reader, given: int | None) -> int:
+    """The revision to begin after: the one that was given, else that before the oldest event that is kept.
+
+    Raises:
+        InvalidRequestError: The one that was given is beyond the newest.
+    """
+    if given is not None:
+        await _check_reached(reader, given)
+        return given
+    try:
+        await reader.request(ReadEvents(since=0, limit=1), EventPage)
+    except RevisionCompactedError as compacted:
+        return max(0, (compacted.info.revision or 1) - 1)
+    return 0
 
 
 async def _check_reached(reader: Reader, since: int) -> None:
