@@ -30,6 +30,11 @@ def data_in(directory: Path) -> tuple[str, str]:
     return "--data", str(directory / "data")
 
 
+def names_in(directory: Path) -> list[str]:
+    """What is in a directory."""
+    return [path.name for path in directory.iterdir()]
+
+
 class Work:
     """Work that goes on while its instance is active, and notes under which epochs."""
 
@@ -54,14 +59,16 @@ class Work:
 
 
 async def test_a_backup_beside_clients_that_claim(directory: Path) -> None:
-    """While one client claims without a pause: nothing is refused, what was granted before is in the copy, all sound."""
+    """While a client claims without a pause: nothing is refused, and what was granted before is in the copy."""
     async with serving(directory), ServiceClient(endpoint_in(directory), lease_ms=60_000) as client:
         claimed: list[int] = []
         has_begun = asyncio.Event()
 
         async def claim() -> None:
             while True:
-                registration = await client.register("gw", instance_id="a", resource_id=f"r{len(claimed)}", role="active")
+                registration = await client.register(
+                    "gw", instance_id="a", resource_id=f"r{len(claimed)}", role="active"
+                )
                 claimed.append(registration.epoch)
                 if len(claimed) == 100:
                     has_begun.set()
@@ -83,7 +90,7 @@ async def test_a_backup_beside_clients_that_claim(directory: Path) -> None:
 
 
 async def test_a_restore_begins_a_new_history_for_everybody(directory: Path) -> None:
-    """★ The holder steps down and is active anew, its epoch higher than any; a listener is told; roles of before ran out."""
+    """★ The holder steps down and is active anew under an epoch above all; a listener is told; old roles ran out."""
     work = Work()
     async with contextlib.AsyncExitStack() as clients:
         async with serving(directory):
@@ -169,4 +176,4 @@ async def test_what_cannot_be_done_is_one_line_and_exit_code_78(
     code, out = await output_of(command, str(directory / name), *data_in(directory))
     assert (code, len(out.splitlines())) == (78, 1)
     assert says in out
-    assert list(directory.iterdir()) == []
+    assert names_in(directory) == []

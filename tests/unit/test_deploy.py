@@ -56,7 +56,8 @@ def compose() -> dict[str, Any]:
 
 def kubernetes() -> dict[str, Any]:
     """The manifest's objects by kind."""
-    return {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())}
+    objects: list[dict[str, Any]] = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
+    return {one["kind"]: one for one in objects}
 
 
 def container() -> dict[str, Any]:
@@ -215,7 +216,9 @@ def test_kubernetes_runs_one_broker_as_nobody_special() -> None:
     assert (pod["securityContext"]["runAsNonRoot"], pod["securityContext"]["runAsUser"]) == (True, UID)
     named = {port["name"]: port["containerPort"] for port in container()["ports"]}
     service = kubernetes()["Service"]["spec"]
-    assert {port["targetPort"]: port["port"] for port in service["ports"]} == named == {"requests": 7400, "events": 7401}
+    assert (
+        {port["targetPort"]: port["port"] for port in service["ports"]} == named == {"requests": 7400, "events": 7401}
+    )
     assert service["selector"] == spec["selector"]["matchLabels"]
     assert spec["serviceName"] == kubernetes()["Service"]["metadata"]["name"]
 

@@ -27,6 +27,11 @@ def copy_of(directory: Path, target: Path, *, overwrite: bool = False) -> Backup
     return back_up(directory, target, overwrite=overwrite, on_progress=nothing)
 
 
+def names_in(directory: Path) -> list[str]:
+    """What is in a directory."""
+    return sorted(path.name for path in directory.iterdir())
+
+
 def newest_event(path: Path) -> int:
     """The newest event in a file."""
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
@@ -68,7 +73,7 @@ async def test_a_copy_is_one_private_file(tmp_path: Path) -> None:
     """There is no log beside it, nobody else may read the clients' secrets, and its size is told."""
     directory = await closed_store(tmp_path / "data")
     made = copy_of(directory, tmp_path / "copy")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "data"]
+    assert names_in(tmp_path) == ["copy", "data"]
     status = (tmp_path / "copy").stat()
     assert (status.st_mode & 0o777, status.st_size) == (0o600, made.bytes)
     assert (tmp_path / "copy").read_bytes()[18:20] == b"\1\1"  # a reader needs no log beside it
@@ -101,7 +106,7 @@ async def test_what_ends_it_half_way_leaves_nothing(
 
     with pytest.raises(end):
         back_up(directory, tmp_path / "copy", overwrite=False, on_progress=stop)
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert names_in(tmp_path) == ["data"]
     assert (directory / "tenure.db").read_bytes() == before
 
 
@@ -113,7 +118,7 @@ async def test_a_damaged_store_gives_no_copy(tmp_path: Path) -> None:
         connection.execute("UPDATE sqlite_schema SET sql = replace(sql, ' WHERE role', ' WHERE NOT role')")
     with pytest.raises(StoreUnusableError, match="is damaged: "):
         copy_of(directory, tmp_path / "copy")
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert names_in(tmp_path) == ["data"]
 
 
 async def test_a_store_of_an_older_version_is_copied_as_it_is(tmp_path: Path) -> None:
@@ -165,5 +170,5 @@ async def test_a_store_without_its_row_gives_no_copy(tmp_path: Path) -> None:
 
 def test_where_there_is_no_store(tmp_path: Path) -> None:
     """It is said which option names another directory."""
-    with pytest.raises(StoreUnusableError, match="no store in .*--data"):
+    with pytest.raises(StoreUnusableError, match=r"no store in .*--data"):
         copy_of(tmp_path, tmp_path / "copy")

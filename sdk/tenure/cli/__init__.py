@@ -25,7 +25,7 @@ def _main() -> None:
             raise
         say(
             "The `tenure` command needs an extra that is not installed. Install it with:\n"
-            "    pip install 'tenure[cli]'       status, events, run, resign, verify\n"
+            "    pip install 'tenure[cli]'       status, events, run, resign, verify, backup\n"
             "    pip install 'tenure[broker]'    all of these, and serve, admin and demo"
         )
         sys.exit(78)

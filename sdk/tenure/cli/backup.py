@@ -58,7 +58,7 @@ def restore(
             min=0,
             metavar="MS",
             help="For how long the next broker takes no requests. Default: the longest lease or hold limit in the "
-            "backup and in the store that it replaces. A shorter time is your word that no client holds a role any more.",
+            "backup and in the store that it replaces. Less is your word that no client holds a role any more.",
             show_default=False,
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""`tenure ping`: whether the broker answers, and how fast. It asks for as little as can be asked, however many there are."""
+"""`tenure ping`: whether the broker answers, and how fast; what it asks for is small, however many there are."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 from tenure.domain.store import StoreError, StoreUnusableError
 from tenure.storage.lock import LOCK_FILE
 from tenure.storage.opening import DATABASE_FILE, check_version, open_reader
-from tenure.storage.sql import queries
 from tenure.storage.wal import sync_directory
 
 _STEP_PAGES: Final = 256  # a mebibyte: a few milliseconds, after which Ctrl-C is heard
@@ -63,13 +62,13 @@ def back_up(directory: Path, target: Path, *, overwrite: bool, on_progress: Call
         os.fsync(descriptor)
         os.rename(partial, target)
         sync_directory(target.absolute().parent)
-        return backup
     except OSError as error:
         raise BackupError(f"{target} cannot be written: {error.strerror}") from error
     finally:
         os.close(descriptor)
         with suppress(FileNotFoundError):
             partial.unlink()
+    return backup
 
 
 def inspect(connection: sqlite3.Connection, path: Path) -> Backup:
@@ -113,7 +112,11 @@ def _copy(path: Path, partial: Path, descriptor: int, on_progress: Callable[[int
             closing(open_reader(path)) as source,
             closing(sqlite3.connect(partial, isolation_level=None)) as copy,
         ):
-            for setting in ("locking_mode = EXCLUSIVE", "journal_mode = OFF", "synchronous = OFF"):  # ours alone until its end
+            for setting in (
+                "locking_mode = EXCLUSIVE",
+                "journal_mode = OFF",
+                "synchronous = OFF",
+            ):  # ours alone until its end
                 copy.execute(f"PRAGMA {setting}")
             source.execute("BEGIN")  # one moment: without it every commit would have the copy begin anew
             check_version(source, path)

@@ -176,7 +176,9 @@ def _known_of(path: Path) -> _Known | None:
     except sqlite3.Error:
         return None
     if is_busy:
-        raise StoreUnusableError(f"{path} is being read, by `tenure verify` or `tenure backup` perhaps: let it end first")
+        raise StoreUnusableError(
+            f"{path} is being read, by `tenure verify` or `tenure backup` perhaps: let it end first"
+        )
     return known
 
 
