@@ -56,8 +56,10 @@ def compose() -> dict[str, Any]:
 
 def kubernetes() -> dict[str, Any]:
     """The manifest's objects by kind."""
-    objects: list[dict[str, Any]] = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
-    return {one["kind"]: one for one in objects}
+    found: dict[str, Any] = {}
+    for one in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()):
+        found[one["kind"]] = one
+    return found
 
 
 def container() -> dict[str, Any]:

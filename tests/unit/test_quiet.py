@@ -12,6 +12,7 @@ from tenure.broker import quiet
 from tenure.broker.clock import LeaseClock
 from tenure.broker.notify import ServiceManager
 from tenure.broker.quiet import outwait
+from tenure.domain.store import StoreRefusedError
 
 
 class Kept:
@@ -56,6 +57,19 @@ async def test_a_store_that_was_not_restored_waits_for_nothing() -> None:
     with capture_logs() as logs:
         await outwait(store, asyncio.Event(), ServiceManager({}), clock(1))
     assert (store.kept, logs) == ([0], [])
+
+
+async def test_a_disk_that_is_full_does_not_end_the_wait() -> None:
+    """What is not remembered is waited for again, after the next start."""
+
+    class Full(Kept):
+        async def keep_quiet(self, quiet_ms: int) -> None:
+            await super().keep_quiet(quiet_ms)
+            raise StoreRefusedError("the disk is full")
+
+    store = Full(1_000)
+    await outwait(store, asyncio.Event(), ServiceManager({}), clock(600))
+    assert store.kept == [1_000, 400, 0]
 
 
 async def test_who_is_told_to_end_does_not_wait() -> None:

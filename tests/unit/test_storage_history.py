@@ -87,7 +87,7 @@ async def test_a_store_without_its_history_is_refused(tmp_path: Path) -> None:
     """The one row that names the history is nothing to do without."""
     with closing(sqlite3.connect(await closed_store(tmp_path), isolation_level=None)) as connection:
         connection.execute("DELETE FROM meta")
-    with pytest.raises(StoreUnusableError, match="restore a copy"):
+    with pytest.raises(StoreUnusableError, match="`tenure restore`"):
         revisions(tmp_path)
 
 

@@ -15,6 +15,7 @@ import structlog
 
 from tenure.broker.clock import LeaseClock
 from tenure.broker.notify import ServiceManager
+from tenure.domain.store import StoreRefusedError
 
 _SLICE_MS: Final = 1_000  # how much may be waited for once more after a kill
 _EXTENSION_US: Final = 30_000_000  # for a manager that gives a start only so much time
@@ -36,7 +37,7 @@ async def outwait(store: QuietStore, told: asyncio.Event, manager: ServiceManage
     """Wait until nobody can hold a role from before the store was restored, or until told to end.
 
     Raises:
-        StoreError: What is left could not be read or written.
+        StoreError: What is left could not be read, or whether it was written is open.
     """
     left_ms: float = await store.quiet_ms()
     if left_ms <= 0:
@@ -53,4 +54,5 @@ async def outwait(store: QuietStore, told: asyncio.Event, manager: ServiceManage
         now_ms = clock.now_ms()
         left_ms -= now_ms - last_ms
         last_ms = now_ms
-        await store.keep_quiet(max(0, -int(-left_ms // 1)))
+        with contextlib.suppress(StoreRefusedError):  # a disk that is full: the next start waits for longer then
+            await store.keep_quiet(max(0, -int(-left_ms // 1)))

@@ -17,6 +17,7 @@ from tenure.cli.exits import CONFIG, clear_errors, complain
 
 _SHOWN_AFTER_S: Final = 0.5  # a small store needs no progress
 _SHOWN_EVERY_S: Final = 0.1
+_NICENESS: Final = 10  # where processors are short, the broker and its clients go first
 
 Data = Annotated[Path | None, typer.Option(help="Where the registry is kept.", show_default=False)]
 
@@ -36,6 +37,7 @@ def backup(
     from tenure.storage.backup import back_up
 
     began_s = time.monotonic()
+    os.nice(_NICENESS)
     with clear_errors():
         try:
             directory = load_config(None, os.environ, {"data": data}).data

@@ -19,8 +19,7 @@ from tenure.storage.lock import LOCK_FILE
 from tenure.storage.opening import DATABASE_FILE, check_version, open_reader
 from tenure.storage.wal import sync_directory
 
-_STEP_PAGES: Final = 256  # a mebibyte: a few milliseconds, after which Ctrl-C is heard
-_SYNCED_STEPS: Final = 8  # so that a disk is not kept busy by one large sync, which the broker's would wait for
+_STEP_PAGES: Final = 256  # a mebibyte, which is synced: a large sync would keep the broker's waiting behind it
 _FAULTS_SHOWN: Final = 3
 
 
@@ -98,13 +97,8 @@ def _check_target(directory: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def _copy(path: Path, partial: Path, descriptor: int, on_progress: Callable[[int, int], None]) -> Backup:
-    steps = 0
-
     def told(_status: int, left: int, total: int) -> None:
-        nonlocal steps
-        steps += 1
-        if steps % _SYNCED_STEPS == 0:
-            os.fdatasync(descriptor)
+        os.fdatasync(descriptor)
         on_progress(total - left, total)
 
     try:

@@ -63,7 +63,9 @@ def _history(connection: sqlite3.Connection, path: Path) -> StoredHistory:
         )
     meta = connection.execute(queries()["read_meta"]).fetchone()
     if meta is None:
-        raise StoreUnusableError(f"{path} has lost the row that names its history; restore a copy of it")
+        raise StoreUnusableError(
+            f"{path} has lost the row that names its history; put a backup in its place with `tenure restore`"
+        )
     faults = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_FAULTS_SHOWN})")]
     return StoredHistory(
         history_id=meta[0],

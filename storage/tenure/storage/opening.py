@@ -69,7 +69,7 @@ def what_to_do(error: Exception) -> str:
     """What an operator can do about a database that cannot be opened or read."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     if code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}:
-        return "it is damaged: restore a copy of it, or serve other data with --data"
+        return "it is damaged: put a backup in its place with `tenure restore`, or serve other data with --data"
     return "see that the disk works and has room and that nobody else uses the file, or serve other data with --data"
 
 
