@@ -60,7 +60,8 @@ class Work:
 
 async def test_a_backup_beside_clients_that_claim(directory: Path) -> None:
     """While a client claims without a pause: nothing is refused, and what was granted before is in the copy."""
-    async with serving(directory), ServiceClient(endpoint_in(directory), lease_ms=60_000) as client:
+    quiet = ("--log-level", "error")  # nobody reads what it says, so that it must not say much
+    async with serving(directory, *quiet), ServiceClient(endpoint_in(directory), lease_ms=60_000) as client:
         claimed: list[int] = []
         has_begun = asyncio.Event()
 

@@ -12,10 +12,10 @@ import pytest
 from tenure.domain.store import StoreUnusableError
 from tenure.storage import backup
 from tenure.storage.backup import Backup, BackupError, back_up
-from tests.contract.records import active, batch, put, session, tenure
+from tests.contract.records import active, batch, put, session
 from tests.contract.stores import opened
 
-CHANGES = (put(session(1)), put(active(2, "r")), put(tenure(2, "r")))
+CHANGES = (put(session(1)), put(active(2, "r")))
 
 
 def nothing(_done: int, _total: int) -> None:
