@@ -14,6 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from tenure.cli.exits import CONFIG, clear_errors, complain
+from tenure.contract.limits import HOLD_LIMIT_MS_MAX
 
 _SHOWN_AFTER_S: Final = 0.5  # a small store needs no progress
 _SHOWN_EVERY_S: Final = 0.1
@@ -58,6 +59,7 @@ def restore(
         int | None,
         typer.Option(
             min=0,
+            max=HOLD_LIMIT_MS_MAX,
             metavar="MS",
             help="For how long the next broker takes no requests. Default: the longest lease or hold limit in the "
             "backup and in the store that it replaces. Less is your word that no client holds a role any more.",
