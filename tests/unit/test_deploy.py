@@ -64,8 +64,8 @@ def kubernetes() -> dict[str, Any]:
 
 def container() -> dict[str, Any]:
     """The one container of the stateful set."""
-    (one,) = kubernetes()["StatefulSet"]["spec"]["template"]["spec"]["containers"]
-    assert isinstance(one, dict)
+    containers: list[dict[str, Any]] = kubernetes()["StatefulSet"]["spec"]["template"]["spec"]["containers"]
+    (one,) = containers
     return one
 
 
