@@ -1,0 +1,70 @@
+// Puts the page together: the stream, the table, the view of one resource, and what is always said about the connection.
+
+import { askForToken } from "./actions.js";
+import { Detail } from "./detail.js";
+import { clock, span, tick } from "./dom.js";
+import { Live } from "./live.js";
+import { Table } from "./table.js";
+
+const live = new Live();
+const table = new Table(live);
+const detail = new Detail(live);
+
+const WORDS = {
+  connecting: () => "Connecting …",
+  live: () => "Live",
+  away: () => `No broker since ${clock(live.sinceMs)}`,
+  lost: () => `Not connected since ${clock(live.sinceMs)}`,
+};
+const STALE = {
+  away: (silent) => `The broker is not heard for ${silent}. What you see is what was known then; holders keep their roles as long as their leases last.`,
+  lost: (silent) => `This page has not heard the admin server for ${silent}. What you see is what was known then.`,
+};
+
+function showState() {
+  const { state } = live;
+  const pill = document.getElementById("connection");
+  pill.dataset.state = state;
+  const text = WORDS[state]();
+  if (pill.textContent !== text) pill.textContent = text;
+  const stale = document.getElementById("stale");
+  stale.hidden = !(state in STALE);
+  if (state in STALE) stale.textContent = STALE[state](span(Date.now() - live.sinceMs));
+  document.body.classList.toggle("is-stale", state in STALE);
+}
+
+function route() {
+  const found = /^#\/resources\/(.+)$/.exec(location.hash);
+  const id = found ? decodeURIComponent(found[1]) : null;
+  document.getElementById("overview").hidden = id !== null;
+  detail.show(id);
+  if (id !== null) window.scrollTo(0, 0);
+}
+
+live.addEventListener("state", () => {
+  showState();
+  table.draw();
+});
+live.addEventListener("refused", () => askForToken(live.refusal.message, () => live.retry()));
+addEventListener("hashchange", () => {
+  route();
+  document.getElementById("main").focus({ preventScroll: true });
+});
+addEventListener("online", () => live.retry());
+addEventListener("keydown", (event) => {
+  const isTyping = event.target.matches?.("input, select, textarea, dialog *");
+  if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    event.preventDefault();
+    location.hash = "#/";
+    document.getElementById("overview").hidden = false;
+    table.search.focus();
+  } else if (event.key === "Escape" && !isTyping && location.hash.length > 2) location.hash = "#/";
+});
+setInterval(() => {
+  tick();
+  if (live.state in STALE) showState();
+}, 1_000);
+
+route();
+showState();
+live.run();
