@@ -22,7 +22,7 @@ async def base_url(admin: Command) -> str:
     """Where an admin answers; it says so when it does."""
     line: dict[str, Any] = json.loads(await admin.line(READY))
     url: str = line["url"]
-    return url.removesuffix("/services")
+    return url.removesuffix("/")
 
 
 def alone(directory: Path) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ async def admin_of(endpoint: str, state: Path) -> AsyncGenerator[httpx.AsyncClie
     try:
         async with asyncio.timeout(PATIENCE_S):
             url = await ready
-        async with browser_of(url.removesuffix("/services")) as browser:
+        async with browser_of(url.removesuffix("/")) as browser:
             yield browser
     finally:
         told.set()

@@ -46,7 +46,7 @@ def test_an_address_that_is_taken_is_named() -> None:
     with listen(TcpEndpoint("127.0.0.1", None), "127.0.0.1:0") as first:
         port = first.getsockname()[1]
         bind = f"127.0.0.1:{port}"
-        assert url_of(first) == f"http://{bind}/services"
+        assert url_of(first) == f"http://{bind}/"
         with pytest.raises(InvalidEndpointError, match=f"{bind}.*--bind"):
             listen(TcpEndpoint("127.0.0.1", port), bind)
 
@@ -59,7 +59,7 @@ def test_a_url_has_brackets_around_ipv6() -> None:
     except InvalidEndpointError:
         pytest.skip("IPv6 is switched off here")
     with listening:
-        assert url_of(listening) == f"http://[::1]:{listening.getsockname()[1]}/services"
+        assert url_of(listening) == f"http://[::1]:{listening.getsockname()[1]}/"
 
 
 @pytest.mark.parametrize("host", ["[::1", "[nonsense]", "local host", "@", "localhost@evil.example"])

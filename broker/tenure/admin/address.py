@@ -59,7 +59,7 @@ def listen(endpoint: TcpEndpoint, bind: str) -> socket.socket:
 def url_of(listening: socket.socket) -> str:
     """Where to point a browser to."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}/services" if ":" in host else f"http://{host}:{port}/services"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""The HTTP application: all routes, their description, and who may ask.
+"""The HTTP application: the page, all routes, their description, and who may ask.
 
 It computes answers from a `Source` and keeps nothing itself. Every answer says how current it is; without the broker
 the answer is 503, and what was known last only on request and marked as such.
@@ -13,6 +13,7 @@ from tenure.admin.changes import change_routes
 from tenure.admin.description import checked_parameters, describe_as_it_is, openapi_config
 from tenure.admin.follower import Source
 from tenure.admin.interventions import intervention_routes
+from tenure.admin.page_files import page, page_file
 from tenure.admin.problems import HANDLERS
 from tenure.admin.reads import AnyRequest, read_routes
 from tenure.admin.security import Gate, Security, guard_changes
@@ -32,6 +33,8 @@ def create_app(source: Source, security: Security) -> ASGIApp:
             *event_routes(source),
             *change_routes(source, guard),
             *intervention_routes(source, guard),
+            page,
+            page_file,
         ],
         exception_handlers=HANDLERS,
         openapi_config=openapi_config(),

@@ -23,8 +23,6 @@ _POLICY: Final = (
 _TYPES: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _INDEX: Final = "index.html"
 
-type AnyRequest = Request[Any, Any, Any]
-
 
 class _File(Struct, frozen=True, kw_only=True):
     body: bytes
@@ -39,7 +37,7 @@ def _load() -> dict[str, _File]:
         body = file.read_bytes()
         kind = _TYPES[file.name.rpartition(".")[2]]
         tag = f'"{sha256(body).hexdigest()[:16]}"'
-        found[file.name] = _File(body=body, media_type=f"{kind}; charset=utf-8", tag=tag)
+        found[file.name] = _File(body=body, media_type=kind, tag=tag)
     return found
 
 
@@ -47,14 +45,14 @@ _FILES: Final = _load()
 
 
 @get("/", include_in_schema=False, media_type=MediaType.HTML)
-async def page(request: AnyRequest) -> Response[bytes]:
+async def page(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The page."""
     return _answer(request, _FILES[_INDEX])
 
 
 @get("/page/{name:str}", include_in_schema=False)
 async def page_file(
-    request: AnyRequest, name: Annotated[str, PathParameter(description="A file of the page.")]
+    request: Request[Any, Any, Any], name: Annotated[str, PathParameter(description="A file of the page.")]
 ) -> Response[bytes]:
     """A file that the page is made of."""
     file = _FILES.get(name)
@@ -63,8 +61,13 @@ async def page_file(
     return _answer(request, file)
 
 
-def _answer(request: AnyRequest, file: _File) -> Response[bytes]:
-    headers = {"etag": file.tag, "cache-control": "no-cache", "content-security-policy": _POLICY, "referrer-policy": "no-referrer"}
+def _answer(request: Request[Any, Any, Any], file: _File) -> Response[bytes]:
+    headers = {
+        "etag": file.tag,
+        "cache-control": "no-cache",
+        "content-security-policy": _POLICY,
+        "referrer-policy": "no-referrer",
+    }
     if request.headers.get("if-none-match") == file.tag:
         return Response(b"", status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     return Response(file.body, media_type=file.media_type, headers=headers)

@@ -1,9 +1,9 @@
 """Who may ask, and who may change something.
 
 Reading is open on the loopback, to requests that name this machine: a page of somebody else's domain cannot make such
-ones even if its name is made to point here. Bound elsewhere, everything needs the token but what `OPEN` lists. A change
-needs the token everywhere, and a Host and an Origin that belong together, so that a browser that has the token cannot
-be made to use it by another site.
+ones even if its name is made to point here. Bound elsewhere, everything needs the token but the page itself, which asks
+for it, and `/health/live`. A change needs the token everywhere, and a Host and an Origin that belong together, so that a
+browser that has the token cannot be made to use it by another site.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from msgspec import Struct
 from tenure.admin.address import is_loopback
 from tenure.admin.problems import MEDIA_TYPE, ProblemCode, encode_problem
 
-OPEN: Final = frozenset({"/health/live"})
-"""What nobody needs the token for, wherever it is asked from."""
+_OPEN: Final = frozenset({"/", "/health/live"})
+_OPEN_BELOW: Final = "/page/"
 _HEADERS: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _NO_TOKEN: Final = "this needs `Authorization: Bearer TOKEN`; `tenure admin token` shows the token"  # noqa: S105
 _JSON: Final = "application/json"
@@ -56,6 +56,11 @@ class Security(Struct, frozen=True, kw_only=True):
         if is_loopback(name) or name in self.allowed_hosts:
             return True
         return not self.is_local_only and bool(name) and name in {here.lower(), *_own_names()}
+
+
+def is_open(path: str) -> bool:
+    """Whether nobody needs the token for it, wherever it is asked from."""
+    return path in _OPEN or path.startswith(_OPEN_BELOW)
 
 
 def guard_changes(security: Security) -> Guard:
@@ -109,7 +114,8 @@ class Gate:
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
+                said = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in _HEADERS if one[0] not in said)]
             await send(message)
 
         scope["path"] = scope["raw_path"].decode("latin-1")
@@ -122,7 +128,7 @@ class Gate:
             )
         elif (
             not security.is_local_only
-            and scope["path"] not in OPEN
+            and not is_open(scope["path"])
             and not security.knows_token(headers.get("authorization", ""))
         ):
             await _turn_away(send_marked, HTTPStatus.UNAUTHORIZED, ProblemCode.FORBIDDEN, _NO_TOKEN)

@@ -90,6 +90,6 @@ def _say_ready(config: Config, broker: Broker) -> None:
         f"       keeps its data in   {config.data}",
     ]
     if config.admin:
-        lines.append(f"       admin API soon at   http://{config.admin_bind}/services")
+        lines.append(f"       admin page soon at  http://{config.admin_bind}/")
     lines.append(f"Try it:  tenure run --endpoint {reach} --service hello -- sleep 1000")
     print("\n".join(lines), flush=True)

@@ -99,7 +99,12 @@ def sentence(event: AnyEvent, sessions: Sessions) -> list[Part]:
         case ResourcePausedEvent():
             until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.until_ms / 1_000))
             by = f" (by {event.by})" if event.by else ""
-            return [(event.resource_id, "bold"), (": ", ""), (f"paused until {until}", "yellow"), (f": {event.why}{by}", "")]
+            return [
+                (event.resource_id, "bold"),
+                (": ", ""),
+                (f"paused until {until}", "yellow"),
+                (f": {event.why}{by}", ""),
+            ]
         case ResourceResumedEvent():
             by = f" (by {event.by})" if event.by else ""
             why = "as somebody asked" if event.reason is ResumeReason.ASKED else "its time is over"

@@ -38,7 +38,7 @@ export function askForCancel(view) {
   open(`Call off the move of ${view.resource_id}`, {
     what: ["The active one need not step down any more. If it has stopped already, the move goes on."],
     confirm: "Call it off",
-    act: (by) => send("DELETE", `${path("resources", view.resource_id)}/switchover`, { by }),
+    act: (by) => send("DELETE", `${path("resources", view.resource_id)}/switchover?by=${encodeURIComponent(by)}`),
     done: "The move is called off",
   });
 }

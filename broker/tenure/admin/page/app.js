@@ -48,7 +48,7 @@ live.addEventListener("state", () => {
 live.addEventListener("refused", () => askForToken(live.refusal.message, () => live.retry()));
 addEventListener("hashchange", () => {
   route();
-  document.getElementById("main").focus({ preventScroll: true });
+  if (document.activeElement !== table.search) document.getElementById("main").focus({ preventScroll: true });
 });
 addEventListener("online", () => live.retry());
 addEventListener("keydown", (event) => {

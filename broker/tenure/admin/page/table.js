@@ -263,7 +263,7 @@ export function health(row) {
 }
 
 function title(rows, state) {
-  if (state !== "live") return state === "connecting" ? "Tenure" : "✕ not live – Tenure";
+  if (state !== "live") return state === "connecting" ? "Tenure" : "✕ not live | Tenure";
   const vacant = rows.filter((row) => !row.active).length;
-  return vacant ? `▲ ${vacant} with nobody active – Tenure` : "Tenure";
+  return vacant ? `▲ ${vacant} with nobody active | Tenure` : "Tenure";
 }
