@@ -281,7 +281,7 @@ async def test_a_service_without_instances_is_not_found(source: SceneSource, bro
     assert "'no body'" in body["detail"]
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "/services//roles", "/services/a/b/roles", "/%"])
+@pytest.mark.parametrize("path", ["/nowhere", "/services//roles", "/services/a/b/roles", "/%"])
 async def test_what_is_not_served_is_not_found(browser: httpx.AsyncClient, path: str) -> None:
     """There is nothing else, and the answer says where they are described."""
     answer = await browser.get(httpx.URL("http://127.0.0.1/", raw_path=path.encode()))

@@ -37,7 +37,7 @@ def test_values_arrive_in_one_datagram(manager: tuple[socket.socket, str]) -> No
     told.close()
 
 
-@pytest.mark.parametrize("pid", [None, str(os.getpid())])
+@pytest.mark.parametrize("pid", [None, str(os.getpid())], ids=["anybody", "this process"])
 async def test_pings_come_twice_in_the_time_asked_for(manager: tuple[socket.socket, str], pid: str | None) -> None:
     """Again and again, from the event loop, until it is cancelled."""
     listening, name = manager

@@ -218,14 +218,14 @@ async def test_a_log_beside_the_backup_belongs_to_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", [1, 2, 3])
 async def test_an_older_backup_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
-    """Also one from before there were hold limits, or restores."""
+    """Also one from before there were hold limits, pauses, or restores."""
     copy = await a_backup(tmp_path)
     columns = [("meta", "begins_at"), ("meta", "quiet_ms"), ("registrations", "hold_limit_ms")][
         : 3 if version == 1 else 2
     ]
     for table, column in columns:
         execute(copy, f"ALTER TABLE {table} DROP COLUMN {column}")
-    execute(copy, f"PRAGMA user_version = {version}")
+    execute(copy, "DROP TABLE pauses", f"PRAGMA user_version = {version}")
     assert restore(copy, tmp_path / "data").revision == 3
     assert (await open_and_load(tmp_path / "data")).tenures[0].epoch == 2
 

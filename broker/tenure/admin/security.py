@@ -2,8 +2,8 @@
 
 Reading is open on the loopback, to requests that name this machine: a page of somebody else's domain cannot make such
 ones even if its name is made to point here. Bound elsewhere, everything needs the token but the page itself, which asks
-for it, and `/health/live`. A change needs the token everywhere, and a Host and an Origin that belong together, so that a
-browser that has the token cannot be made to use it by another site.
+for it, and `/health/live`. A change needs the token everywhere, and a Host and an Origin that belong together, so that
+a browser that has the token cannot be made to use it by another site.
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ export class Timeline {
   draw() {
     const nowMs = Date.now();
     const oldest = Math.min(...this.#tenures.map((tenure) => tenure.began_ms), nowMs);
-    const fitting = this.#range ?? RANGES.find(({ ms }) => nowMs - oldest <= ms) ?? RANGES.at(-1);
+    const ageMs = nowMs - oldest;
+    const fitting = this.#range ?? (ageMs < RANGES[0].ms ? RANGES.at(-1) : RANGES.find(({ ms }) => ageMs <= ms));
     this.ranges.replaceChildren(
       ...RANGES.map((range) =>
         h("button", { type: "button", "aria-pressed": String(range === fitting), onclick: () => this.#choose(range) }, range.label),
