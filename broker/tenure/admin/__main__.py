@@ -13,7 +13,7 @@ from tenure.contract.errors import InvalidEndpointError
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tenure.admin", description="Serve the admin API over HTTP.")
+    parser = argparse.ArgumentParser(prog="python -m tenure.admin", description="Serve the page and the API over HTTP.")
     parser.add_argument("--bind", default=DEFAULT_BIND, metavar="HOST:PORT", help=f"where to listen ({DEFAULT_BIND})")
     parser.add_argument(
         "--endpoint", action="append", default=[], help="where the broker is; several are tried in turn"

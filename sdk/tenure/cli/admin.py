@@ -22,7 +22,7 @@ State = Annotated[
 ]
 
 app = typer.Typer(
-    help="Serve the admin API over HTTP: who is active, who stands by, what happened, and moves by request.",
+    help="Serve the page and the API over HTTP: who is active, who stands by, what happened, and moves by request.",
     invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -44,7 +44,7 @@ def admin(
     endpoint: Endpoints = None,
     parent_pid: Annotated[int | None, typer.Option(hidden=True, help="End when this parent is gone.")] = None,
 ) -> None:
-    """Serve the admin API over HTTP: who is active, who stands by, what happened, and moves by request.
+    """Serve the page and the API over HTTP: who is active, who stands by, what happened, and moves by request.
 
     `tenure serve` starts one beside the broker. Changes need the token that `tenure admin token` shows.
     """

@@ -267,6 +267,7 @@ class _Demo:
         self._console.print(
             "       tenure run --service hello -- sh -c 'echo active with epoch $TENURE_EPOCH; sleep 1000'"
         )
+        self._console.print("       and see them at http://127.0.0.1:7480/")
         return True
 
 

@@ -29,7 +29,8 @@ def serve(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file; see --sample-config.", show_default=False)] = None,
     admin: Annotated[
-        bool | None, typer.Option("--admin/--no-admin", help="Run the admin API beside the broker.", show_default="on")
+        bool | None,
+        typer.Option("--admin/--no-admin", help="Run the page and the API beside the broker.", show_default="on"),
     ] = None,
     admin_bind: Annotated[
         str | None,
