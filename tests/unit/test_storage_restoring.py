@@ -78,9 +78,9 @@ async def test_the_last_tenures_are_known_as_ended(tmp_path: Path) -> None:
 
 
 async def test_it_goes_on_above_a_store_that_used_more(tmp_path: Path) -> None:
-    """★ More events than milliseconds, or a clock that is behind: both stores' revisions are passed as well."""
+    """★ More events than microseconds, or a clock that is behind: both stores' revisions are passed as well."""
     copy = await a_backup(tmp_path)
-    far = 10**15
+    far = 3 * 10**15
     execute(tmp_path / "data" / "tenure.db", f"UPDATE meta SET next_revision = {far}")  # noqa: S608
     assert restore(copy, tmp_path / "data").begins_at == far
     execute(
@@ -88,8 +88,18 @@ async def test_it_goes_on_above_a_store_that_used_more(tmp_path: Path) -> None:
         f"UPDATE meta SET next_revision = {2 * far}",  # noqa: S608
         f"UPDATE registrations SET epoch = {2 * far - 1} WHERE role = 'active'",  # noqa: S608
     )
-    assert restore(copy, tmp_path / "data").begins_at == 2 * far + 1
+    assert restore(copy, tmp_path / "data", quiet_ms=0).begins_at == 2 * far + 1
     assert proven(tmp_path / "data")
+
+
+async def test_a_lost_history_that_was_faster_than_milliseconds_is_passed(tmp_path: Path) -> None:
+    """★ Also if nothing of it is left: the clock is ahead of whatever it can have used."""
+    copy = await a_backup(tmp_path)
+    first = restore(copy, tmp_path / "data")
+    async with opened(tmp_path / "data") as store:
+        await store.commit(batch(first.begins_at, events=5_000))  # in far fewer milliseconds
+    shutil.rmtree(tmp_path / "data")
+    assert restore(copy, tmp_path / "data", quiet_ms=0).begins_at > first.begins_at + 5_000
 
 
 async def test_restored_twice_no_epoch_comes_again(tmp_path: Path) -> None:
@@ -162,7 +172,7 @@ async def test_somebodys_word_counts_more(tmp_path: Path) -> None:
     assert restore(copy, tmp_path / "data", quiet_ms=0).quiet_ms == 0
 
 
-@pytest.mark.parametrize("what", ["nothing", "damaged", "another program's"])
+@pytest.mark.parametrize("what", ["nothing", "damaged", "another program's", "a new one"])
 async def test_without_a_store_to_replace_the_time_has_to_be_said(tmp_path: Path, what: str) -> None:
     """What was granted after the backup is not known then: it is not guessed."""
     copy = await a_backup(tmp_path)
@@ -171,6 +181,10 @@ async def test_without_a_store_to_replace_the_time_has_to_be_said(tmp_path: Path
         shutil.rmtree(data)
     elif what == "damaged":
         (data / "tenure.db").write_bytes((data / "tenure.db").read_bytes()[:5_000])
+    elif what == "a new one":  # which a broker that was started again has begun
+        shutil.rmtree(data)
+        async with opened(data):
+            pass
     else:
         execute(data / "tenure.db", "PRAGMA application_id = 7")
     with pytest.raises(BackupError, match=rf"--quiet-ms.*\({LEASE_MS} is the longest in the backup\)"):
@@ -234,10 +248,10 @@ async def test_a_newer_store_may_be_replaced_by_an_older_backup(tmp_path: Path) 
     """That is how one goes back to an older Tenure: what both know of the store is read all the same."""
     copy = await a_backup(tmp_path)
     execute(
-        tmp_path / "data" / "tenure.db", "PRAGMA user_version = 900", "UPDATE meta SET next_revision = 77000000000000"
+        tmp_path / "data" / "tenure.db", "PRAGMA user_version = 900", "UPDATE meta SET next_revision = 7700000000000000"
     )
     done = restore(copy, tmp_path / "data")
-    assert (done.begins_at, done.quiet_ms) == (77000000000000, HOLD_MS)
+    assert (done.begins_at, done.quiet_ms) == (7700000000000000, HOLD_MS)
 
 
 @pytest.mark.parametrize(("damage", "why"), [

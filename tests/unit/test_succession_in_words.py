@@ -8,7 +8,7 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 from msgspec import structs
 
 from tenure.contract.interventions import Switchover
-from tenure.contract.views import ServiceInstance
+from tenure.contract.views import Pause, ServiceInstance
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 from tenure.domain.reads import resource_view
 from tenure.domain.succession import successor
@@ -146,3 +146,13 @@ def test_a_candidate_may_fill_the_first_vacancy() -> None:
     assert not why_not_eligible(structs.replace(STANDBY, candidate=True), 0)
     assert why_not_eligible(STANDBY, 0)
     assert not why_not_eligible(STANDBY, 5)
+
+
+def test_during_a_pause_nobody_is_said_to_be_next() -> None:
+    """Nobody is promoted before its end."""
+    scene = Scene()
+    scene.client("a").claim("r")
+    scene.client("b").stand_by("r")
+    view = resource_view(scene.registry.state, "r", scene.now.now_ms)
+    paused = structs.replace(view, pause=Pause(resource_id="r", why="w", paused_ms=0, until_ms=1, by=""))
+    assert places(paused)[0].why.startswith("waits for the end of the pause")

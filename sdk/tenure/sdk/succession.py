@@ -32,7 +32,8 @@ def places(view: ResourceView) -> list[Place]:
         if why_not:
             why = why_not
         elif ahead is None:
-            why = f"next: it is {standby.status}, priority {standby.priority}"
+            when = "next" if view.pause is None else "waits for the end of the pause, then next"
+            why = f"{when}: it is {standby.status}, priority {standby.priority}"
         else:
             why = f"after {ahead.instance_id}: {_why_after(standby, ahead)}"
         found.append(

@@ -95,7 +95,9 @@ def _restore(source: Path, directory: Path, path: Path, quiet_ms: int | None) ->
         raise BackupError(
             f"this machine's clock says {_day(now_ms)}, and the newest tenure began at {_day(newest_ms)}: set the clock"
         )
-    if quiet_ms is None and replaced is None:
+    # One that is behind the backup was made after the store that was backed up was lost: it knows of none of its roles.
+    knows = replaced is not None and replaced.next_revision >= backed_up.next_revision
+    if quiet_ms is None and not knows:
         raise BackupError(
             f"there is no store in {directory} that says how long a role given after this backup may still be held. "
             f"Say so with --quiet-ms: the longest lease or hold limit of any client ({backed_up.longest_ms} is the "
@@ -103,7 +105,8 @@ def _restore(source: Path, directory: Path, path: Path, quiet_ms: int | None) ->
         )
     if quiet_ms is None:
         quiet_ms = max(backed_up.longest_ms, replaced.longest_ms if replaced else 0)
-    begins_at = max(now_ms + 1, backed_up.next_revision + 1, replaced.next_revision if replaced else 0)
+    # Microseconds: no broker makes a million revisions a second, so that the clock passes every history it has begun.
+    begins_at = max(now_ms * 1_000 + 1, backed_up.next_revision + 1, replaced.next_revision if replaced else 0)
     history_id = uuid.uuid4().hex
     _begin_history(path, history_id, begins_at, quiet_ms, now_ms)
     kept = _keep_aside(directory)

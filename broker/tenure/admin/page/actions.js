@@ -1,6 +1,6 @@
 // What changes something: each asks first, says what will happen, and tells what the server answered.
 
-import { Problem, keepName, keepToken, name, path, send } from "./api.js";
+import { Problem, hasToken, keepName, keepToken, name, path, send } from "./api.js";
 import { announce, h, span } from "./dom.js";
 
 const dialog = document.getElementById("dialog");
@@ -16,8 +16,8 @@ const PAUSES = [
 export function askForSwitchover(view) {
   const ready = view.standbys.filter((one) => one.may_succeed);
   const to = h("select", { name: "to" }, h("option", { value: "" }, `whoever is next (${ready[0]?.instance_id ?? "nobody"})`),
-    ready.map((one) => h("option", { value: one.instance_id }, one.instance_id)));
-  const drain = h("input", { name: "drain_ms", type: "number", min: 0, max: 600_000, step: 1, value: 1_000, required: true });
+    ready.map((one, index) => h("option", { value: index }, `${one.service_name}/${one.instance_id}`)));
+  const drain = h("input", { name: "drain_ms", type: "number", min: 0, max: 3_600_000, step: 1, value: 1_000, required: true });
   open(`Move ${view.resource_id}`, {
     what: [
       `${view.active.instance_id} is asked to stop. It stays active until it has said that it stopped, at most for the time below.`,
@@ -28,9 +28,13 @@ export function askForSwitchover(view) {
     confirm: "Move the role",
     act: (by) =>
       send("POST", `${path("resources", view.resource_id)}/switchover`,
-        { epoch: view.active.epoch, to: to.value || undefined, drain_ms: Number(drain.value), by }),
+        { epoch: view.active.epoch, ...chosen(ready[to.value]), drain_ms: Number(drain.value), by }),
     done: `${view.active.instance_id} is asked to step down`,
   });
+}
+
+function chosen(standby) {
+  return standby ? { to: standby.instance_id, to_service: standby.service_name } : {};
 }
 
 /** Calls a switchover off. */
@@ -49,7 +53,7 @@ export function askForPause(view) {
   const length = h("select", { name: "for_ms" }, PAUSES.map(([text, ms]) => h("option", { value: ms, selected: ms === 3_600_000 }, text)));
   open(`Pause failover of ${view.resource_id}`, {
     what: [
-      "If the active one is lost while it is paused, nobody takes over by himself: there may be nobody active until the end of the pause.",
+      "If the active one is lost while it is paused, nobody takes over: there may be nobody active until the end of the pause.",
       "Leases go on: an active one that dies ends. Who asks for the role anew, and whom you move it to, gets it.",
       "The pause ends by itself after the time below.",
     ],
@@ -81,17 +85,17 @@ export function askForDeath(instance) {
     fields: [h("label", { className: "check" }, h("input", { type: "checkbox", required: true }), "I have made sure that its process is dead.")],
     confirm: "It is dead",
     isGrave: true,
-    act: (by) => send("DELETE", `${path("services", instance.service_name, "instances", instance.instance_id)}?confirm_dead=true&by=${encodeURIComponent(by)}`),
+    act: (by) => send("DELETE", `${path("services", instance.service_name, "instances", instance.instance_id)}?confirm_dead=true&resource_id=${encodeURIComponent(instance.resource_id)}&by=${encodeURIComponent(by)}`),
     done: `${instance.instance_id} has been taken out`,
   });
 }
 
 /** Asks for the token; `then` goes on with it. */
-export function askForToken(detail, then) {
+export function askForToken(then) {
   const token = h("input", { name: "token", type: "password", required: true, autocomplete: "off", spellcheck: false });
-  const wrong = h("p", { className: "wrong", role: "alert" }, detail);
+  const wrong = hasToken() ? h("p", { className: "wrong", role: "alert" }, "That is not the token.") : null;
   show("The admin's token", [
-    h("p", {}, "Changes need it, and reading from another machine. It stays in this tab. On the admin's machine ", h("code", {}, "tenure admin token"), " shows it."),
+    h("p", {}, "Changes need it, and reading from another machine. It stays in this tab. On the admin's machine ", h("code", {}, "tenure admin token"), " shows it (with ", h("code", {}, "--state DIR"), " if the broker was started with ", h("code", {}, "--data DIR"), ")."),
     wrong,
     h("label", {}, "Token", token),
   ], "Go on", async () => {
@@ -112,7 +116,7 @@ function open(title, { what, fields = [], confirm, isGrave = false, act, done })
       await act(by.value.trim());
     } catch (error) {
       if (error instanceof Problem && error.status === 401) {
-        askForToken(error.message, () => {
+        askForToken(() => {
           again();
           submitNow();
         });

@@ -17,6 +17,11 @@ export function keepToken(token) {
   sessionStorage.setItem(TOKEN, token.trim());
 }
 
+/** Whether this tab has one, right or wrong. */
+export function hasToken() {
+  return sessionStorage.getItem(TOKEN) !== null;
+}
+
 /** Whose name goes into the audit events. */
 export function name() {
   return localStorage.getItem(NAME) ?? "";

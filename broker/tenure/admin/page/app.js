@@ -35,7 +35,12 @@ function showState() {
 
 function route() {
   const found = /^#\/resources\/(.+)$/.exec(location.hash);
-  const id = found ? decodeURIComponent(found[1]) : null;
+  let id = null;
+  try {
+    id = found ? decodeURIComponent(found[1]) : null;
+  } catch {
+    location.hash = "#/"; // it names nothing
+  }
   document.getElementById("overview").hidden = id !== null;
   detail.show(id);
   if (id !== null) window.scrollTo(0, 0);
@@ -45,7 +50,7 @@ live.addEventListener("state", () => {
   showState();
   table.draw();
 });
-live.addEventListener("refused", () => askForToken(live.refusal.message, () => live.retry()));
+live.addEventListener("refused", () => askForToken(() => live.retry()));
 addEventListener("hashchange", () => {
   route();
   if (document.activeElement !== table.search) document.getElementById("main").focus({ preventScroll: true });

@@ -49,8 +49,9 @@ export class Detail {
     const number = ++this.#asked;
     const where = path("resources", id);
     try {
-      const [found, history] = await Promise.all([get(where), get(`${where}/history?limit=200`)]);
-      if (number === this.#asked) this.#found = { found, tenures: history.tenures };
+      const found = await get(`${where}?stale=true`);
+      const tenures = found.connected ? (await get(`${where}/history?limit=200`)).tenures : (this.#found?.tenures ?? []);
+      if (number === this.#asked) this.#found = { found, tenures };
     } catch (error) {
       if (number !== this.#asked) return;
       if (error.status === 404) this.#found = { error: "Nobody is registered for this resource (any longer)." };

@@ -26,6 +26,11 @@ export function dayAndClock(unixMs) {
   return `${dayFormat.format(unixMs)}, ${clock(unixMs)}`;
 }
 
+/** A point in time, as exactly as a picture of so many milliseconds can show it. */
+export function moment(unixMs, widthMs) {
+  return widthMs < 86_400_000 ? clockFormat.format(unixMs) : `${dayFormat.format(unixMs)}, ${clockFormat.format(unixMs).slice(0, 5)}`;
+}
+
 /** A span of time in the largest unit that says enough: 8 ms, 1.4 s, 12 min, 3 h 5 min, 2 d. */
 export function span(ms) {
   if (ms < 1_000) return `${Math.round(ms)} ms`;

@@ -48,6 +48,7 @@ export class Live extends EventTarget {
       silence = setTimeout(() => giveUp.abort(), SILENCE_MS);
     };
     let fresh = new Map();
+    let isAway = false;
     heard();
     try {
       for await (const { name, data } of events("resources", giveUp.signal)) {
@@ -60,7 +61,7 @@ export class Live extends EventTarget {
             this.rows = fresh;
             fresh = new Map();
             this.#failures = 0;
-            this.#become("live");
+            if (!isAway) this.#become("live");
             this.#tell("all");
             break;
           case "rows":
@@ -72,9 +73,11 @@ export class Live extends EventTarget {
             this.#tell("some", data.resource_ids);
             break;
           case "away":
+            isAway = true;
             this.#become("away", data.heard_ms);
             break;
           case "back":
+            isAway = false;
             this.#become("live");
             break;
         }

@@ -1,6 +1,6 @@
 // Who was active when, as a picture: a lane for each instance, a bar for each tenure, and red where nobody was active.
 
-import { dayAndClock, h, span } from "./dom.js";
+import { dayAndClock, h, moment, span } from "./dom.js";
 
 const WIDTH = 900;
 const LEFT = 150;
@@ -85,7 +85,7 @@ function drawn(all, from, to) {
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((part) => {
     const at = from + (to - from) * part;
     const anchor = part === 0 ? "start" : part === 1 ? "end" : "middle";
-    const label = part === 1 ? "now" : `${span(to - at)} ago`;
+    const label = part === 1 ? "now" : moment(at, to - from);
     return [
       svg("line", { class: "grid", x1: x(at), x2: x(at), y1: TOP - 6, y2: height }),
       svg("text", { class: "faint", x: x(at), y: 12, "text-anchor": anchor }, label),
