@@ -8,8 +8,8 @@ python := .venv/bin/python
 # More arguments for pytest: make test ARGS='-k failover'
 ARGS ?=
 # How many tests run at a time, 0 for one after the other in one process: make test WORKERS=0. Most of a test is waiting
-# for leases and for processes, so that two fit on each core.
-WORKERS ?= $(shell expr 2 \* $$(nproc))
+# for leases and for processes, so that one more than there are cores fits on them.
+WORKERS ?= $(shell expr 1 + $$(nproc))
 # The tests of a file stay together, as they may share a broker, and files keep their order: the slow ones come first.
 pytest := -m pytest --dist loadfile --no-loadscope-reorder --numprocesses
 # How many seeds the simulation runs: make simulate SEEDS=10000

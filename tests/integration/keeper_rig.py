@@ -107,6 +107,10 @@ class Driver(NamedTuple):
         """Send it a signal."""
         os.kill(self.process.pid, number)
 
+    async def stopped(self) -> None:
+        """Wait until it has stopped: a SIGCONT that comes before would not wake it."""
+        await asyncio.to_thread(os.waitid, os.P_PID, self.process.pid, os.WSTOPPED)
+
     async def outcome(self, ear: Ear) -> tuple[int, str]:
         """The exit code and the cause it reports; it ends after that, and nothing it has run is left."""
         facts = await ear.hear("outcome")

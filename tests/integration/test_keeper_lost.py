@@ -127,6 +127,7 @@ async def test_a_keeper_that_fails_kills_everything_first(ear: Ear) -> None:
         lives = [Life(await ear.hear("daemon")), Life(await ear.hear("ready"))]
         await ear.hear("driving")
         driver.send(signal.SIGHUP)
+        await driver.stopped()
         for life in lives:
             await life.end()
         driver.send(signal.SIGCONT)
