@@ -11,7 +11,14 @@ from typing import Final
 
 from msgspec import structs
 
-from tenure.contract.events import AnyEvent, ResourcePausedEvent, ResourceResumedEvent, RoleChangedEvent
+from tenure.contract.events import (
+    AnyEvent,
+    RegisteredEvent,
+    RegistrationUpdatedEvent,
+    ResourcePausedEvent,
+    ResourceResumedEvent,
+    RoleChangedEvent,
+)
 from tenure.contract.vocabulary import ChangeReason, ServiceRole
 from tenure.domain.records import Batch, Registration, StoredState
 from tenure.domain.store import EventsCompactedError
@@ -19,6 +26,7 @@ from tests.simulation.violation import Violation
 from tests.unit.scene import Ledger
 
 _UNASKED: Final = frozenset({ChangeReason.FAILOVER, ChangeReason.SUCCESSION})
+_CLAIMED: Final = frozenset({ChangeReason.REGISTERED, ChangeReason.CLAIMED})
 
 
 class Disk:
@@ -37,6 +45,7 @@ class Disk:
         self._ledger = Ledger()
         self._ledger.revision = base
         self._last_epochs: dict[str, int] = {}
+        self._candidates: set[int] = set()
         self._active: dict[str, Registration] = {}
 
     @property
@@ -83,21 +92,29 @@ class Disk:
                     before = self.last_epoch(event.resource_id)
                     raise Violation("epochs", f"{event.resource_id}: epoch {event.epoch} after {before}")
                 self._last_epochs[event.resource_id] = event.epoch
+            self._note_candidate(event)
             self._check_pauses(event, paused)
         self._ledger.take(batch.changes, batch.events[-1].revision)
         self.log.extend(batch.events)
         self._batches.append(batch)
         self._find_active()
 
-    @staticmethod
-    def _check_pauses(event: AnyEvent, paused: set[str]) -> None:
-        """While a resource is paused nobody is promoted whom nobody has asked for."""
+    def _note_candidate(self, event: AnyEvent) -> None:
+        if isinstance(event, (RegisteredEvent, RegistrationUpdatedEvent)):
+            self._candidates.discard(event.registration_id)
+            if event.candidate:
+                self._candidates.add(event.registration_id)
+
+    def _check_pauses(self, event: AnyEvent, paused: set[str]) -> None:
+        """While a resource is paused nobody is active anew for whom nobody has asked."""
         if isinstance(event, ResourcePausedEvent):
             paused.add(event.resource_id)
         elif isinstance(event, ResourceResumedEvent):
             paused.remove(event.resource_id)
-        elif isinstance(event, RoleChangedEvent) and event.reason in _UNASKED and event.resource_id in paused:
-            raise Violation("paused", f"{event} while {event.resource_id} is paused")
+        elif isinstance(event, RoleChangedEvent) and event.new_role is ServiceRole.ACTIVE:
+            is_hiccup = event.reason in _CLAIMED and event.registration_id in self._candidates
+            if event.resource_id in paused and (event.reason in _UNASKED or is_hiccup):
+                raise Violation("paused", f"{event} while {event.resource_id} is paused")
 
     def _find_active(self) -> None:
         self._active = {}
@@ -138,6 +155,7 @@ class Disk:
         ledger.tenures.update(self._ledger.tenures)
         ledger.pauses.update(self._ledger.pauses)
         restored._last_epochs.update(self._last_epochs)
+        restored._candidates.update(self._candidates)
         restored._find_active()
         restored._origin = self
         return restored

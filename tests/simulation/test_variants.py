@@ -23,6 +23,7 @@ CAUGHT_AS: Final = {
     "heartbeats from memory": {"acknowledged"},
     "proof forgotten": {"proof"},
     "pause ignored": {"paused"},
+    "pause ended by a hiccup": {"paused"},
     "publish before commit": {"published", "listener"},
     "promotion on silence": COPIES,
     "no lease after a restart": COPIES,

@@ -17,12 +17,21 @@ from tenure.contract import codec
 from tenure.contract.errors import ErrorCode
 from tenure.contract.events import AnyEvent, SessionClosedEvent
 from tenure.contract.limits import CLOCK_DRIFT_PPM, HOLD_LIMIT_MS_MAX
-from tenure.contract.messages import Events, Heartbeat, HeartbeatAck, RoleStatement, StreamMessage, Welcome
+from tenure.contract.messages import (
+    ClientMessage,
+    Events,
+    Heartbeat,
+    HeartbeatAck,
+    Register,
+    RoleStatement,
+    StreamMessage,
+    Welcome,
+)
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.draft import Draft
 from tenure.domain.paused import Pauses
 from tenure.domain.records import Batch, Instant, StoredState
-from tenure.domain.registry import Decision, Registry
+from tenure.domain.registry import Decision, Origin, Registry
 from tenure.domain.state import Presence, leases_of
 from tenure.domain.switchovers import take_due_steps
 from tenure.sdk.session import SessionCore
@@ -208,6 +217,19 @@ class IgnoresPauses(Registry):
         return draft
 
 
+class GrantsWherePaused(Registry):
+    """While a resource is paused a claim that does not insist waits. Here it is granted, as if it were not paused."""
+
+    def apply(self, request: ClientMessage, origin: Origin, now: Instant) -> Decision:
+        if not isinstance(request, Register):
+            return super().apply(request, origin, now)
+        pauses, self.state.pauses = self.state.pauses, Pauses()
+        try:
+            return super().apply(request, origin, now)
+        finally:
+            self.state.pauses = pauses
+
+
 class IgnoresHistory(Registry):
     """A client that has seen more proves that the store is an old copy. Here nobody listens."""
 
@@ -300,6 +322,7 @@ BROKEN: Final[dict[str, Variant]] = {
     "hold forgotten": Variant(core_type=core_of(ForgetsHolds)),
     "revoked tenure confirmed": Variant(core_type=core_of(ConfirmsRevoked)),
     "pause ignored": Variant(core_type=core_of(IgnoresPauses)),
+    "pause ended by a hiccup": Variant(core_type=core_of(GrantsWherePaused)),
     "proof forgotten": Variant(core_type=ForgetsProof),
     "reply before commit": Variant(core_type=RepliesBeforeCommit),
     "publish before commit": Variant(host_type=PublishesBeforeCommit),

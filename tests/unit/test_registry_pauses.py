@@ -124,24 +124,55 @@ def test_the_active_stays_active_and_may_still_lose_its_role() -> None:
     assert a.beat().confirmed == ()
 
 
-def test_an_active_that_is_started_anew_has_its_role_back() -> None:
-    """A new claim on a vacant role is granted, as a claim that insists and as a candidate's; a standby waits."""
-    for how in ("claim", "compete"):
-        scene = Scene()
-        a, b = scene.client("a"), scene.client("b")
-        a.claim("r")
-        b.compete("r")
-        pause(scene)
-        scene.end_session(a)
-        a = scene.client("a")
-        registered = a.claim("r") if how == "claim" else a.compete("r")
-        assert registered.role is ServiceRole.ACTIVE
-        assert scene.who("r") == "a | b"
-        assert scene.resource("r").pause is not None
+def test_a_claim_that_insists_is_granted() -> None:
+    """Who starts an instance that is to be active, or nothing, asks for the role: a vacant one is its own."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    a.claim("r")
+    b.compete("r")
+    pause(scene)
+    scene.end_session(a)
+    assert scene.client("a").claim("r").role is ServiceRole.ACTIVE
+    assert scene.who("r") == "a | b"
+    assert scene.resource("r").pause is not None
+
+
+def test_a_candidate_that_registers_again_does_not_end_what_a_pause_is_for() -> None:
+    """★ Its session ended in a hiccup and its client registers it again, as before: nobody has asked for that."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    a.claim("r")
+    b.compete("r")
+    pause(scene)
+    scene.end_session(a)
+    scene.pass_ms(LEASE_MS + 100)
+    b = scene.client("b")
+
+    assert b.compete("r").role is ServiceRole.STANDBY
+    b.compete("r", priority=1)
+
+    assert scene.who("r") == "- | b"
+    resume(scene)
+    assert promotions(scene) == [("b", ChangeReason.FAILOVER)]
+
+
+def test_a_candidate_of_a_paused_resource_without_a_history_waits() -> None:
+    """The first tenure is no exception; nor is that of a resource which everybody has left."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    a.stand_by("new")
+    a.claim("left")
+    for resource_id in ("new", "left"):
+        pause(scene, resource_id)
+    a.goodbye()
+    for resource_id in ("new", "left"):
+        assert b.compete(resource_id).role is ServiceRole.STANDBY
+        resume(scene, resource_id)
+        assert [instance_id for instance_id, _ in promotions(scene)] == ["b"]
 
 
 def test_a_standby_that_asks_for_the_role_gets_it() -> None:
-    """To register again as active is to ask."""
+    """To register again as active, insisting, is to ask."""
     scene = Scene()
     a, b = scene.client("a"), scene.client("b")
     held = a.claim("r")

@@ -8,12 +8,16 @@ import pytest
 
 from tenure.contract.interventions import PauseResource, ResumeResource
 from tenure.contract.vocabulary import ChangeReason
-from tests.unit.histories import broken_by, change_event, damage, keep, report_of
+from tenure.domain.verdicts import Guarantee
+from tests.unit.histories import broken_by, change_event, damage, keep, report_of, verdict_of
 from tests.unit.scene import Scene
 
 
 def paused_scene() -> Scene:
-    """`r` was paused (revision 5) and is no more (6); `s` is paused (7) still, and has lost its active since (8, 9)."""
+    """`r` was paused (revision 5) and is no more (6); `s` is paused (7) still, and has lost its active since (8, 9).
+
+    Then `b` insists on it (13).
+    """
     scene = Scene()
     a = scene.client("a")
     a.stand_by("r")
@@ -22,7 +26,7 @@ def paused_scene() -> Scene:
     scene.ask(ResumeResource(resource_id="r"))
     scene.ask(PauseResource(resource_id="s", why="more work", by="ada"))
     a.goodbye()
-    scene.client("b").compete("s")
+    scene.client("b").claim("s")
     assert scene.registry.revision == 13
     return scene
 
@@ -38,6 +42,29 @@ async def test_a_promotion_that_nobody_asked_for_is_named(tmp_path: Path, reason
     await keep(paused_scene(), tmp_path)
     change_event(tmp_path, 13, reason=reason)
     assert broken_by(report_of(tmp_path)) == {"G1": 13}
+
+
+async def test_a_candidate_that_is_granted_a_paused_role_is_named(tmp_path: Path) -> None:
+    """Its claim waits for the end of the pause, whether it is new or asks again; one that insists does not."""
+    await keep(paused_scene(), tmp_path / "new")
+    change_event(tmp_path / "new", 13, candidate=True)
+    assert findings_of(tmp_path / "new") == ["registration 13 is promoted while 's' is paused"]
+
+    scene = Scene()
+    a = scene.client("a")
+    a.stand_by("r")
+    scene.ask(PauseResource(resource_id="r", why="work"))
+    a.claim("r", priority=1)
+    assert scene.registry.revision == 6
+    assert broken_by(report_of(await keep(scene, tmp_path / "again"))) == {}
+    change_event(tmp_path / "again", 5, candidate=True)
+    assert findings_of(tmp_path / "again") == ["registration 3 is promoted while 'r' is paused"]
+
+
+def findings_of(directory: Path) -> list[str]:
+    """What is found of promotions in a pause."""
+    findings = verdict_of(report_of(directory), Guarantee.G1).findings
+    return [finding.what for finding in findings if "is promoted" in finding.what]
 
 
 @pytest.mark.parametrize(

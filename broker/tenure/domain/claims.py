@@ -106,7 +106,7 @@ def deregister(draft: Draft, presence: Presence, request: Deregister) -> Deregis
 def _join(draft: Draft, presence: Presence, request: Register, resource_id: str, limits: RegistryLimits) -> int:
     resource = draft.state.resources.get(resource_id)
     _check_room(draft, presence, resource, limits)
-    role = ServiceRole.ACTIVE if _is_granted(draft, presence, request, resource) else ServiceRole.STANDBY
+    role = ServiceRole.ACTIVE if _is_granted(draft, presence, request, resource_id) else ServiceRole.STANDBY
     candidate = _is_candidate(request)
     return draft.begin_registration(presence, request, resource_id, role, candidate=candidate).registration_id
 
@@ -128,8 +128,7 @@ def _ask_again(draft: Draft, presence: Presence, request: Register, registration
             "tenure: resign first, or ask for the same"
         )
     if registration.role is ServiceRole.STANDBY:
-        resource = draft.state.resources[registration.resource_id]
-        is_granted = _is_granted(draft, presence, request, resource)
+        is_granted = _is_granted(draft, presence, request, registration.resource_id)
     updated = structs.replace(
         registration,
         priority=request.priority,
@@ -144,20 +143,26 @@ def _ask_again(draft: Draft, presence: Presence, request: Register, registration
         draft.promote(updated, ChangeReason.CLAIMED)
 
 
-def _is_granted(draft: Draft, presence: Presence, request: Register, resource: Resource | None) -> bool:
-    """Whether a claim gets the role at once. A candidate has to be fit for promotion, as for any vacancy.
+def _is_granted(draft: Draft, presence: Presence, request: Register, resource_id: str) -> bool:
+    """Whether a claim gets the role at once. One that insists does wherever the role is vacant.
+
+    A candidate has to be fit, and the resource not paused, as for any promotion: it registers again after every hiccup
+    of its own, and nobody has asked for that.
 
     Raises:
         RoleConflictError: Somebody else is active, and the claim insists.
     """
     if request.role is ServiceRole.STANDBY:
         return False
+    resource = draft.state.resources.get(resource_id)
     if resource is not None and resource.active is not None:
         if request.on_conflict is OnConflict.REJECT:
             active = draft.state.registrations[resource.active]
             raise RoleConflictError.held(active.resource_id, holder_view(active))
         return False
-    return not _is_candidate(request) or presence.status(draft.now.now_ms).may_be_promoted
+    if not _is_candidate(request):
+        return True
+    return resource_id not in draft.state.pauses and presence.status(draft.now.now_ms).may_be_promoted
 
 
 def _check_room(draft: Draft, presence: Presence, resource: Resource | None, limits: RegistryLimits) -> None:

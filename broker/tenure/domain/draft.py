@@ -313,7 +313,7 @@ class Draft:
             return
         planned = self.planned.get(resource_id)
         why = self._why_promoted(resource, planned)
-        if why is not ChangeReason.SWITCHOVER and self.state.pauses.get(resource_id) is not None:
+        if why is not ChangeReason.SWITCHOVER and resource_id in self.state.pauses:
             return
         best = None
         if planned is not None:

@@ -16,6 +16,9 @@ class Pauses:
     def __len__(self) -> int:
         return len(self.by_resource)
 
+    def __contains__(self, resource_id: str) -> bool:
+        return resource_id in self.by_resource
+
     def get(self, resource_id: str) -> Pause | None:
         """The pause of a resource."""
         return self.by_resource.get(resource_id)

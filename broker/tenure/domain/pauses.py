@@ -1,7 +1,8 @@
 """Resources for which the broker promotes nobody on its own, until somebody says so or the time is over.
 
-A pause touches neither tenures nor leases: it only keeps `Draft.fill` from filling a vacancy that nobody has asked to
-be filled. It ends by the time of day, which people gave it in; nothing that must hold hangs on when it ends.
+A pause touches neither tenures nor leases: it only keeps vacancies from being filled, by `Draft.fill` and by candidates
+that register, unless somebody has asked for it: with a claim that insists, a change of roles, or a switchover. It ends
+by the time of day, which people gave it in; nothing that must hold hangs on when it ends.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def start(draft: Draft, request: PauseResource, by: str, limits: RegistryLimits)
         LimitExceededError: Too many resources are paused.
     """
     resource_id, pauses = request.resource_id, draft.state.pauses
-    if pauses.get(resource_id) is None:
+    if resource_id not in pauses:
         resource = draft.state.resources.get(resource_id)
         if resource is None or resource.is_abandoned:
             raise NotFoundError(f"nobody is registered for resource {resource_id!r}")

@@ -233,7 +233,7 @@ class Replay:
         if event.new_role is not ServiceRole.ACTIVE:
             return
         known.epoch = event.epoch
-        self._pauses.promoted(event)
+        self._pauses.promoted(event, is_candidate=bool(known.candidate))
         self.tenures += 1
         resource = self._resource(event.resource_id)
         if resource.active > NOBODY:

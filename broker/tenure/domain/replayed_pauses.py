@@ -12,6 +12,8 @@ from tenure.domain.verdicts import Findings
 
 _UNASKED: Final = frozenset({ChangeReason.FAILOVER, ChangeReason.SUCCESSION})
 """Why the broker promotes somebody on its own."""
+_CLAIMED: Final = frozenset({ChangeReason.REGISTERED, ChangeReason.CLAIMED})
+"""Why whoever registers is active: while a resource is paused, only if he insists."""
 
 
 class ReplayedPauses:
@@ -35,9 +37,10 @@ class ReplayedPauses:
             by=event.by,
         )
 
-    def promoted(self, event: RoleChangedEvent) -> None:
-        """A tenure begins: while the resource is paused not because the broker thought of it."""
-        if event.reason in _UNASKED and event.resource_id in self._known:
+    def promoted(self, event: RoleChangedEvent, *, is_candidate: bool) -> None:
+        """A tenure begins: while the resource is paused not because the broker or a candidate thought of it."""
+        is_unasked = event.reason in _UNASKED or (is_candidate and event.reason in _CLAIMED)
+        if is_unasked and event.resource_id in self._known:
             what = f"registration {event.registration_id} is promoted while {event.resource_id!r} is paused"
             self._findings.add(event.revision, what)
 

@@ -30,9 +30,10 @@ def pause(
 ) -> None:
     """Let the broker promote nobody for a resource on its own: if its active is lost, the vacancy stays.
 
-    The active goes on as ever, by the same lease. What is asked for goes on, too: an instance that is started as active
-    gets a vacant role, and `tenure switchover` moves it. When the pause is over, by `tenure resume` or by its time, the
-    next in line takes over at once. Pausing a paused resource says anew why and for how long.
+    The active goes on as ever, by the same lease. Only what is asked for gives the role: a claim that insists on it, as
+    that of `tenure run --no-standby` does, a change of roles, and a `tenure switchover` that the active acknowledges.
+    When the pause is over, by `tenure resume` or by its time, the next in line takes over at once. Pausing a paused
+    resource says anew why and for how long.
 
     Exit code 1 if it is refused, 64 if an argument is wrong, 69 if no broker answers.
     """

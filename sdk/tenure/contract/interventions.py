@@ -56,8 +56,8 @@ class ExpireSession(Message, frozen=True, kw_only=True, omit_defaults=True, tag=
 class PauseResource(Message, frozen=True, kw_only=True, omit_defaults=True, tag="pause"):
     """Let nobody be promoted for this resource by the broker on its own. Answer: `paused`. Safe to repeat.
 
-    Whoever is active stays so, by the same lease; what is asked for goes on: claims, switchovers and `change_roles`.
-    Pausing a paused resource says anew who, why and until when.
+    Whoever is active stays so, by the same lease. Only what is asked for gives the role: a claim that insists,
+    `change_roles`, and an acknowledged switchover. Pausing a paused resource says anew who, why and until when.
     """
 
     resource_id: str

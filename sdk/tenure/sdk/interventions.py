@@ -25,8 +25,9 @@ async def pause(
 ) -> Pause:
     """Let the broker promote nobody for a resource on its own, until `resume` or the end of `for_ms`.
 
-    Whoever is active stays so by the same lease, and what is asked for goes on: a claim on the vacant role, a
-    switchover, `change_roles`. On a paused resource it says anew who, why and until when.
+    Whoever is active stays so by the same lease. Only what is asked for gives the role: a claim that insists
+    (`on_conflict="reject"`), `change_roles`, a switchover that the holder acknowledges; a candidate that registers
+    waits. On a paused resource it says anew who, why and until when.
 
     Args:
         asks: What to ask with: a `ServiceClient`'s session or a `Reader`.

@@ -54,7 +54,7 @@ export function askForPause(view) {
   open(`Pause failover of ${view.resource_id}`, {
     what: [
       "If the active one is lost while it is paused, nobody takes over: there may be nobody active until the end of the pause.",
-      "Leases go on: an active one that dies ends. Who asks for the role anew, and whom you move it to, gets it.",
+      "Leases go on: an active one that dies ends. Who insists on the role, and whom you move it to, gets it; an instance that only registers again waits.",
       "The pause ends by itself after the time below.",
     ],
     fields: [h("label", {}, "Why", why), h("label", {}, "For how long", length)],
