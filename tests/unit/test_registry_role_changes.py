@@ -173,6 +173,23 @@ def test_a_repeat_may_shorten_the_drain_and_does_no_more() -> None:
         assert scene.registry.state.switchovers.get("r") is under_way
 
 
+def test_an_active_that_is_to_stand_by_does_so_whatever_move_is_under_way() -> None:
+    """★ A plain switchover that began before does not let it begin another tenure; what was refused adds nothing."""
+    scene = Scene()
+    a, first, b, _ = pair(scene, "r")
+    scene.ask(Switchover(resource_id="r", epoch=first.epoch, drain_ms=5_000))
+    refused(
+        scene, NotFoundError, to_standby(first), RoleChange(registration_id=10_000, role=ServiceRole.ACTIVE), index=1
+    )
+    under_way = scene.registry.state.switchovers.get("r")
+    assert under_way is not None
+    assert not under_way.even_if_vacant
+    change(scene, to_standby(first), drain_ms=5_000)
+    b.goodbye()
+    a.resign(first)
+    assert scene.who("r") == "- | a-r"
+
+
 def test_one_change_that_cannot_be_refuses_all() -> None:
     """★ Whatever is wrong with one of them, the others have not happened; the refusal says which it is."""
     scene = Scene()

@@ -108,6 +108,38 @@ def test_a_second_request_may_shorten_the_drain() -> None:
     assert planned.a.beat().confirmed == ()
 
 
+@pytest.mark.parametrize("to", ["", "c"])
+def test_a_resignation_asked_for_meanwhile_holds(to: str) -> None:
+    """★ The holder is to leave even if nobody follows: a plain move under way, to whomever, does not swallow that."""
+    planned = Planned()
+    planned.start(to, drain_ms=500)
+    unfit(planned.b)
+    unfit(planned.c)
+
+    planned.scene.ask(Switchover(resource_id="r", epoch=planned.held.epoch, even_if_vacant=True, by="eve"))
+
+    assert planned.asked == (planned.step_down(0),)
+    planned.start(to, drain_ms=500)  # which takes nothing back
+    planned.scene.expire()
+    planned.scene.pass_ms(LEASE_MS, planned.a, planned.b, planned.c)
+    assert planned.scene.who("r").startswith("- |")
+    ended = planned.scene.events[-1]
+    assert isinstance(ended, RoleChangedEvent)
+    assert (ended.reason, ended.by) == (ChangeReason.REVOKED, "eve")
+
+
+def test_a_resignation_asked_for_meanwhile_leaves_the_move_as_it_is() -> None:
+    """Whoever was to take over still does, and a shorter drain stays the shorter one."""
+    planned = Planned()
+    planned.start("c")
+
+    planned.start(even_if_vacant=True, drain_ms=5_000)
+
+    assert not planned.asked
+    planned.a.resign(planned.held)
+    assert planned.scene.who("r") == "c | b a"
+
+
 def test_another_target_meanwhile_is_refused() -> None:
     """Two people cannot move a role to two places at once."""
     planned = Planned()

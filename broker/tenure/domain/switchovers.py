@@ -31,13 +31,13 @@ _NOTHING_AHEAD: Final[Mapping[int, int]] = {}
 
 
 def start(draft: Draft, request: SwitchoverRequest, by: str, limits: RegistryLimits) -> SwitchoverStarted:
-    """Ask the holder of a tenure to step down for somebody else; a repeat may shorten the drain, and does no more.
+    """Ask the holder of a tenure to step down for somebody else, or strengthen what is asked of it already.
 
     Raises:
         NotFoundError: Nobody is registered for the resource, or the successor named is not.
         NotActiveError: The tenure named is over.
         NotEligibleError: The successor named, or anybody at all, could not be promoted at present.
-        SwitchoverUnderWayError: Another one is, to somebody else.
+        SwitchoverUnderWayError: Another one is, and not to the successor named.
         LimitExceededError: Too many are under way, in all or of the holder's session.
     """
     return begin(draft, prepare(draft, request, by, limits, _NOTHING_AHEAD), request.drain_ms)
@@ -46,7 +46,7 @@ def start(draft: Draft, request: SwitchoverRequest, by: str, limits: RegistryLim
 def prepare(
     draft: Draft, request: SwitchoverRequest, by: str, limits: RegistryLimits, ahead: Mapping[int, int]
 ) -> Switchover:
-    """Check that a switchover may begin, and return it: the one that is under way already, or one to begin.
+    """Check that a switchover may begin, or strengthen the one that is under way; returns what was asked for.
 
     `ahead` says how many others the same decision is to begin, by the holder's session.
 
@@ -54,35 +54,33 @@ def prepare(
         RequestRefusedError: As `start`.
     """
     resource, holder = _held(draft, request.resource_id, request.epoch)
-    under_way = draft.state.switchovers.get(request.resource_id)
-    if under_way is not None:
-        if under_way.to_registration_id != request.to_registration_id:
-            raise SwitchoverUnderWayError(
-                f"a switchover of {request.resource_id!r} to somebody else is under way already (asked for by "
-                f"{under_way.by or 'nobody'}); wait for its end or cancel it"
-            )
-        return under_way
     presence = draft.state.sessions[holder.session]
-    _check_room(draft, presence, limits, ahead)
     switchover = Switchover(holder, presence, draft.now, request.drain_ms)
     switchover.to_registration_id = request.to_registration_id
     switchover.even_if_vacant = request.even_if_vacant
     switchover.is_revoking = request.drain_ms == 0
     switchover.by = by
-    _check_successor(draft, resource, switchover)
+    under_way = draft.state.switchovers.get(request.resource_id)
+    if under_way is None:
+        _check_room(draft, presence, limits, ahead)
+        _check_successor(draft, resource, switchover)
+    elif request.to_registration_id not in {0, under_way.to_registration_id}:
+        raise SwitchoverUnderWayError(
+            f"a switchover of {request.resource_id!r} to somebody else is under way already (asked for by "
+            f"{under_way.by or 'nobody'}); wait for its end or cancel it"
+        )
     return switchover
 
 
 def begin(draft: Draft, switchover: Switchover, drain_ms: int) -> SwitchoverStarted:
-    """Begin what was prepared; of one that is under way already the drain may be shortened, and no more."""
+    """Begin what was prepared, or let the one that is under way already be at least as strong."""
     holder = draft.state.registrations[switchover.registration_id]
-    if draft.state.switchovers.get(switchover.resource_id) is None:
+    under_way = draft.state.switchovers.get(switchover.resource_id)
+    if under_way is None:
         draft.state.switchovers.begin(switchover)
         _ask(draft, holder, drain_ms)
-    elif not switchover.is_revoking and draft.now.now_ms + drain_ms < switchover.drain_ends_ms:
-        switchover.drain_ends_ms = draft.now.now_ms + drain_ms
-        draft.state.switchovers.watch(switchover)
-        _ask(draft, holder, drain_ms)
+    else:
+        _strengthen(draft, under_way, switchover, holder, drain_ms)
     return SwitchoverStarted(registration_id=holder.registration_id, epoch=holder.epoch)
 
 
@@ -151,6 +149,17 @@ def _swap(draft: Draft, holder: Registration, reason: ChangeReason, switchover: 
     if is_vacant and draft.may_promote and not switchover.even_if_vacant and status.may_be_promoted:
         draft.promote(demoted, ChangeReason.SWITCHOVER)
     return demoted
+
+
+def _strengthen(draft: Draft, under_way: Switchover, wanted: Switchover, holder: Registration, drain_ms: int) -> None:
+    """Let the stronger of two wishes hold: the shorter drain, and an end that waits for nobody to follow."""
+    if wanted.even_if_vacant and not under_way.even_if_vacant:
+        under_way.even_if_vacant = True
+        under_way.by = wanted.by  # should the role be vacant then, that is his doing
+    if not under_way.is_revoking and wanted.drain_ends_ms < under_way.drain_ends_ms:
+        under_way.drain_ends_ms = wanted.drain_ends_ms
+        draft.state.switchovers.watch(under_way)
+        _ask(draft, holder, drain_ms)
 
 
 def _held(draft: Draft, resource_id: str, epoch: int) -> tuple[Resource, Registration]:

@@ -14,7 +14,7 @@ from tenure.contract.vocabulary import ServiceRole
 
 
 class Switchover(Message, frozen=True, kw_only=True, omit_defaults=True, tag="switchover"):
-    """Move a role as planned. Answer: `switchover_started`. Needs no session. Safe to repeat.
+    """Move a role as planned, or strengthen the move under way. Answer: `switchover_started`. Safe to repeat.
 
     The holder is told with `step_down`, finishes its work and resigns; in the same commit the next one is promoted. If
     it has not resigned when the drain time is over, its tenure is renewed no more, and ends with its lease.
