@@ -172,7 +172,7 @@ async def test_resign_goes_on_if_nobody_can_take_over(stage: Stage) -> None:
         code, out = await stage.run("resign", "acct")
 
         assert (code, "a stepped down from epoch" in out) == (0, True), out
-        assert out.splitlines()[1] == "nobody else could take over; whether a is active again: tenure explain acct"
+        assert out.splitlines()[1] == "nobody else has taken over; whether a is active again: tenure explain acct"
 
 
 @contextlib.asynccontextmanager

@@ -46,6 +46,8 @@ class Disk:
         self._ledger.revision = base
         self._last_epochs: dict[str, int] = {}
         self._candidates: set[int] = set()
+        self._revoked_by: dict[str, str] = {}
+        """Who had asked for the move that ended a resource's newest tenure without an acknowledgement."""
         self._active: dict[str, Registration] = {}
 
     @property
@@ -113,8 +115,12 @@ class Disk:
             paused.remove(event.resource_id)
         elif isinstance(event, RoleChangedEvent) and event.new_role is ServiceRole.ACTIVE:
             is_hiccup = event.reason in _CLAIMED and event.registration_id in self._candidates
-            if event.resource_id in paused and (event.reason in _UNASKED or is_hiccup):
+            is_forced = event.reason is ChangeReason.SWITCHOVER and event.by == self._revoked_by.get(event.resource_id)
+            if event.resource_id in paused and (event.reason in _UNASKED or is_hiccup or is_forced):
                 raise Violation("paused", f"{event} while {event.resource_id} is paused")
+            self._revoked_by.pop(event.resource_id, None)
+        elif isinstance(event, RoleChangedEvent) and event.reason is ChangeReason.REVOKED:
+            self._revoked_by[event.resource_id] = event.by
 
     def _find_active(self) -> None:
         self._active = {}
@@ -156,6 +162,7 @@ class Disk:
         ledger.pauses.update(self._ledger.pauses)
         restored._last_epochs.update(self._last_epochs)
         restored._candidates.update(self._candidates)
+        restored._revoked_by.update(self._revoked_by)
         restored._find_active()
         restored._origin = self
         return restored

@@ -22,6 +22,7 @@ class Interventions:
     def __init__(self, world: World) -> None:
         self.world = world
         self.chance = world.chance
+        self._people = 0
 
     def switchover(self) -> None:
         """Somebody asks for a role to be moved, or calls that off."""
@@ -42,6 +43,7 @@ class Interventions:
                 to_registration_id=held.registration_id if held is not None and self.chance.random() < 0.3 else 0,
                 drain_ms=int(self.chance.choice((0, 0.3, DRAIN_LEASES_MAX)) * self.world.lease_ms_max),
                 even_if_vacant=self.chance.random() < 0.3,
+                by=self._somebody(),
             )
         )
 
@@ -60,7 +62,7 @@ class Interventions:
         if changes:
             self.world.count("changes of roles asked for")
             drain_ms = int(self.chance.choice((0, 0.3, DRAIN_LEASES_MAX)) * self.world.lease_ms_max)
-            client.operate(ChangeRoles(changes=tuple(changes), drain_ms=drain_ms))
+            client.operate(ChangeRoles(changes=tuple(changes), drain_ms=drain_ms, by=self._somebody()))
 
     def pause_or_resume(self) -> None:
         """Somebody lets a resource stay without an active for a while, if it comes to that, or ends this."""
@@ -74,6 +76,11 @@ class Interventions:
             self.world.count("resources paused")
             for_ms = max(PAUSE_MS_MIN, int(self.chance.choice((0.0, 1.5, 3.0)) * self.world.lease_ms_max))
             client.operate(PauseResource(resource_id=resource_id, why="work", for_ms=for_ms))
+
+    def _somebody(self) -> str:
+        """Each time somebody else, so that what was asked for is told from what is asked for anew."""
+        self._people += 1
+        return f"somebody-{self._people}"
 
     def _any_resource(self) -> str:
         return self.chance.choice(self.world.resource_ids)

@@ -24,6 +24,7 @@ CAUGHT_AS: Final = {
     "proof forgotten": {"proof"},
     "pause ignored": {"paused"},
     "pause ended by a hiccup": {"paused"},
+    "pause ended by what was revoked": {"paused"},
     "publish before commit": {"published", "listener"},
     "promotion on silence": COPIES,
     "no lease after a restart": COPIES,

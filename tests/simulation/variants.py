@@ -208,13 +208,32 @@ class FillsWherePaused(Draft):
             self.state.pauses = pauses
 
 
-class IgnoresPauses(Registry):
-    """Its drafts are such ones."""
+class FollowsRevoked(Draft):
+    """While a resource is paused a revoked tenure is followed by nobody. Here its switchover goes on all the same."""
 
-    def _draft(self, now: Instant) -> Draft:
-        draft = super()._draft(now)
-        draft.__class__ = FillsWherePaused
-        return draft
+    __slots__ = ()
+
+    def fill(self, resource_id: str) -> None:
+        pauses, resource = self.state.pauses, self.state.resources.get(resource_id)
+        tenure = None if resource is None else resource.tenure
+        if resource_id in self.planned and tenure is not None and tenure.end_reason is ChangeReason.REVOKED:
+            self.state.pauses = Pauses()
+        try:
+            super().fill(resource_id)
+        finally:
+            self.state.pauses = pauses
+
+
+def drafting(draft_type: type[Draft]) -> type[Registry]:
+    """A registry whose drafts are of another type."""
+
+    class Drafting(Registry):
+        def _draft(self, now: Instant) -> Draft:
+            draft = super()._draft(now)
+            draft.__class__ = draft_type
+            return draft
+
+    return Drafting
 
 
 class GrantsWherePaused(Registry):
@@ -321,7 +340,8 @@ BROKEN: Final[dict[str, Variant]] = {
     "no lease after a restart": Variant(core_type=core_of(ShortAfterRestart)),
     "hold forgotten": Variant(core_type=core_of(ForgetsHolds)),
     "revoked tenure confirmed": Variant(core_type=core_of(ConfirmsRevoked)),
-    "pause ignored": Variant(core_type=core_of(IgnoresPauses)),
+    "pause ignored": Variant(core_type=core_of(drafting(FillsWherePaused))),
+    "pause ended by what was revoked": Variant(core_type=core_of(drafting(FollowsRevoked))),
     "pause ended by a hiccup": Variant(core_type=core_of(GrantsWherePaused)),
     "proof forgotten": Variant(core_type=ForgetsProof),
     "reply before commit": Variant(core_type=RepliesBeforeCommit),

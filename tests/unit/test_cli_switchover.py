@@ -138,7 +138,7 @@ def test_a_resignation_that_nobody_follows_is_told_in_one_way(changed: dict[str,
     """Whoever resigned may ask again at once: whether that was seen is chance, and must not show."""
     assert report(structs.replace(RESULT, **changed), even_if_vacant=True) == [
         "a stepped down from epoch 3",
-        "nobody else could take over; whether a is active again: tenure explain acct",
+        "nobody else has taken over; whether a is active again: tenure explain acct",
         "it took 5,678 ms in all",
     ]
 

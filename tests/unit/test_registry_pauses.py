@@ -12,7 +12,15 @@ from tenure.contract.errors import (
     StoreRolledBackError,
 )
 from tenure.contract.events import ResourcePausedEvent, ResourceResumedEvent, RoleChangedEvent
-from tenure.contract.interventions import Paused, PauseResource, Resumed, ResumeResource, Switchover
+from tenure.contract.interventions import (
+    ChangeRoles,
+    Paused,
+    PauseResource,
+    Resumed,
+    ResumeResource,
+    RoleChange,
+    Switchover,
+)
 from tenure.contract.limits import PAUSE_MS_DEFAULT, PAUSE_MS_MAX, PAUSE_MS_MIN, WHY_BYTES_MAX
 from tenure.contract.messages import ClientMessage, GivenUp, ListServices
 from tenure.contract.views import Pause
@@ -195,18 +203,94 @@ def test_a_switchover_goes_on() -> None:
     assert promotions(scene) == [("b", ChangeReason.SWITCHOVER)]
 
 
-def test_a_holder_that_is_lost_during_a_switchover_leaves_a_vacancy() -> None:
-    """★ That move is no longer the planned one, so that it is not made while the resource is paused."""
+@pytest.mark.parametrize("drain_ms", [0, 60_000])
+@pytest.mark.parametrize("end", ["died", "fell silent", "given up", "vouched for"])
+def test_a_holder_that_is_lost_during_a_switchover_leaves_a_vacancy(end: str, drain_ms: int) -> None:
+    """★ It has acknowledged nothing: nobody is promoted while the resource is paused, whether it drained or not."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r")
+    standing = b.compete("r")
+    pause(scene)
+    scene.ask(Switchover(resource_id="r", epoch=held.epoch, drain_ms=drain_ms))
+    match end:
+        case "died":
+            scene.end_session(a)
+        case "fell silent":
+            scene.pass_ms(LEASE_MS + 100, b)
+        case "given up":
+            a.beat(ServiceStatus.HEALTHY, GivenUp(epoch=held.epoch))
+        case _:
+            scene.end_session(a, ChangeReason.CONFIRMED_DEAD)
+    scene.pass_ms(LEASE_MS, b)
+    assert scene.who("r").startswith("- | b")
+
+    scene.ask(ChangeRoles(changes=(RoleChange(registration_id=standing.registration_id, role=ServiceRole.ACTIVE),)))
+
+    assert promotions(scene) == [("b", ChangeReason.SWITCHOVER)]
+
+
+def test_a_holder_that_does_not_step_down_leaves_a_vacancy() -> None:
+    """★ Its tenure is revoked, which is no acknowledgement either; it has declined nothing, and waits like others."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r", priority=1)
+    b.compete("r")
+    pause(scene)
+    scene.ask(Switchover(resource_id="r", epoch=held.epoch))
+    scene.pass_ms(LEASE_MS + 100, a, b)
+    assert scene.who("r") == "- | a b"
+    a.beat(ServiceStatus.UNHEALTHY)
+    a.beat()
+    assert scene.who("r") == "- | a b"
+    resume(scene)
+    assert promotions(scene) == [("a", ChangeReason.SUCCESSION)]
+
+
+def test_a_revoked_holder_that_is_well_again_in_the_same_breath_ends_no_pause() -> None:
+    """★ One heartbeat gives the tenure up and says that the session is fit: the planned move is not made by that."""
     scene = Scene()
     a, b = scene.client("a"), scene.client("b")
     held = a.claim("r")
     b.compete("r")
     pause(scene)
-    scene.ask(Switchover(resource_id="r", epoch=held.epoch, drain_ms=1_000))
-    scene.end_session(a)
-    assert scene.who("r") == "- | b"
+    scene.ask(Switchover(resource_id="r", epoch=held.epoch))
+    a.beat(ServiceStatus.UNHEALTHY)
+    a.beat(ServiceStatus.HEALTHY, GivenUp(epoch=held.epoch))
+    assert scene.who("r") == "- | b a"
+
+
+def test_a_holder_that_is_to_leave_in_any_case_is_not_next_after_the_pause() -> None:
+    """It was asked to, whoever follows; and did not, so that its tenure was revoked."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r", priority=1)
+    b.compete("r")
+    pause(scene)
+    scene.ask(Switchover(resource_id="r", epoch=held.epoch, even_if_vacant=True))
+    scene.pass_ms(LEASE_MS + 100, a, b)
+    assert scene.who("r") == "- | b a"
     resume(scene)
-    assert promotions(scene) == [("b", ChangeReason.FAILOVER)]
+    assert promotions(scene) == [("b", ChangeReason.SUCCESSION)]
+
+
+@pytest.mark.parametrize("end", ["goodbye", "deregistered", "given up on purpose"])
+def test_a_holder_that_leaves_by_itself_has_acknowledged(end: str) -> None:
+    """There is more than one way to say that the work has stopped."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r")
+    b.compete("r")
+    pause(scene)
+    scene.ask(Switchover(resource_id="r", epoch=held.epoch))
+    match end:
+        case "goodbye":
+            a.goodbye()
+        case "deregistered":
+            a.deregister(held)
+        case _:
+            a.beat(ServiceStatus.HEALTHY, GivenUp(epoch=held.epoch, declined=True))
+    assert promotions(scene) == [("b", ChangeReason.SWITCHOVER)]
 
 
 def test_a_pause_ends_by_itself() -> None:

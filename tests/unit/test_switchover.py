@@ -15,7 +15,7 @@ from tenure.contract.errors import (
 )
 from tenure.contract.interventions import Switchover, SwitchoverStarted
 from tenure.contract.messages import BrokerMessage, ClientMessage, GetResource, Resource
-from tenure.contract.views import Move, ResourceView, ServiceInstance
+from tenure.contract.views import Move, Pause, ResourceView, ServiceInstance
 from tenure.contract.views import Switchover as UnderWay
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.sdk.switchover import switchover
@@ -152,6 +152,24 @@ async def test_a_next_holder_that_never_says_so_has_the_role_all_the_same() -> N
     result = await switchover(Answers(BEFORE, STARTED, resource(("b", 12), [MOVED])), "r", timeout_ms=50)
 
     assert (result.new_instance_id, result.gap_ms) == ("b", None)
+
+
+@pytest.mark.parametrize("move", [True, False])
+async def test_who_asked_is_told_that_nobody_follows_in_a_pause(*, move: bool) -> None:
+    """★ The holder was lost before it stepped down: that is said at once, since it will not change by itself."""
+    lost = structs.replace(MOVED, new_epoch=0, new_instance_id="", end_reason=ChangeReason.EXPIRED)
+    vacant = resource(None, [lost] if move else [])
+    pause = Pause(resource_id="r", why="w", paused_ms=1, until_ms=2, by="ada")
+    vacant = structs.replace(vacant, resource=structs.replace(vacant.resource, pause=pause))
+    how = " (it fell silent until its time ran out)" if move else ""
+
+    with pytest.raises(SwitchoverFailedError) as failed:
+        await switchover(Answers(BEFORE, STARTED, vacant), "r")
+
+    assert failed.value.why == (
+        f"a is not active any more{how}, and nobody is promoted while the resource is paused; the role is vacant until "
+        "somebody asks for it or the pause ends"
+    )
 
 
 async def test_a_vacancy_that_nobody_asked_for_is_not_the_end() -> None:

@@ -40,10 +40,8 @@ from tenure.domain.records import (
     Session,
     Tenure,
 )
-from tenure.domain.state import Presence, Resource, State, Switchover
-from tenure.domain.succession import planned_successor, successor
-
-_LOST = frozenset({ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.CONFIRMED_DEAD, ChangeReason.GIVEN_UP})
+from tenure.domain.state import Presence, State, Switchover
+from tenure.domain.succession import is_acknowledged, planned_successor, successor, why_promoted
 
 
 class Draft:
@@ -306,14 +304,13 @@ class Draft:
     def fill(self, resource_id: str) -> None:
         """Promote the standby that was planned, else the best, if the resource is vacant and one may be promoted.
 
-        While it is paused nobody is, unless a switchover has asked for it.
+        While it is paused nobody is, unless a switchover was acknowledged.
         """
         resource = self.state.resources.get(resource_id)
         if resource is None or resource.active is not None or not self.may_promote:
             return
         planned = self.planned.get(resource_id)
-        why = self._why_promoted(resource, planned)
-        if why is not ChangeReason.SWITCHOVER and resource_id in self.state.pauses:
+        if resource_id in self.state.pauses and not is_acknowledged(resource, planned):
             return
         best = None
         if planned is not None:
@@ -321,13 +318,7 @@ class Draft:
         if best is None:
             best = successor(self.state, resource, self.now.now_ms)
         if best is not None:
-            self.promote(best, why)
-
-    @staticmethod
-    def _why_promoted(resource: Resource, planned: Switchover | None) -> ChangeReason:
-        if resource.tenure is not None and resource.tenure.end_reason in _LOST:
-            return ChangeReason.FAILOVER
-        return ChangeReason.SUCCESSION if planned is None else ChangeReason.SWITCHOVER
+            self.promote(best, why_promoted(resource, planned))
 
     def _end_tenure(self, registration: Registration, reason: ChangeReason, revision: int) -> int:
         """End its tenure, and a switchover of it; returns for how long its holder had been silent, in milliseconds."""

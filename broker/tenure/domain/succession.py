@@ -7,9 +7,13 @@ Among those: healthy before degraded, then the higher priority, then whoever has
 
 from __future__ import annotations
 
-from tenure.contract.vocabulary import ServiceStatus
+from typing import Final
+
+from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tenure.domain.records import Registration
 from tenure.domain.state import Resource, State, Switchover
+
+_LOST: Final = frozenset({ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.CONFIRMED_DEAD, ChangeReason.GIVEN_UP})
 
 
 def may_succeed(registration: Registration, resource: Resource, status: ServiceStatus) -> bool:
@@ -52,6 +56,19 @@ def succession(state: State, resource: Resource, now_ms: float) -> list[Registra
         return (not may_succeed(registration, resource, status), *_rank(registration, status))
 
     return sorted((state.registrations[number] for number in resource.standbys), key=order)
+
+
+def why_promoted(resource: Resource, planned: Switchover | None) -> ChangeReason:
+    """Why the vacancy is filled; `planned` is the switchover under way when its tenure ended, if there was one."""
+    if resource.tenure is not None and resource.tenure.end_reason in _LOST:
+        return ChangeReason.FAILOVER
+    return ChangeReason.SUCCESSION if planned is None else ChangeReason.SWITCHOVER
+
+
+def is_acknowledged(resource: Resource, planned: Switchover | None) -> bool:
+    """Whether the vacancy is what a switchover had asked for: its holder has left, and was neither lost nor revoked."""
+    reason = None if resource.tenure is None else resource.tenure.end_reason
+    return planned is not None and reason not in _LOST and reason is not ChangeReason.REVOKED
 
 
 def _rank(registration: Registration, status: ServiceStatus) -> tuple[bool, int, int]:

@@ -3,6 +3,7 @@
 A switchover passes through: *draining* (the holder may finish its work) ──▶ *revoking* (its tenure is renewed no more,
 and ends when it can no longer be believed) ──▶ gone. Any end of the tenure ends it, whatever the reason; so does
 cancelling. Nobody is asked to step down unless somebody could take over. The intent is not durable, only the move is.
+While the resource is paused only an acknowledgement moves the role: a tenure that was lost or revoked leaves a vacancy.
 """
 
 from __future__ import annotations
@@ -141,12 +142,17 @@ def asks_of(presence: Presence, now_ms: float) -> tuple[StepDown, ...]:
 
 
 def _swap(draft: Draft, holder: Registration, reason: ChangeReason, switchover: Switchover) -> Registration:
-    """End the tenure and promote whoever was planned, else the next, else the holder again; it as it was demoted."""
-    demoted = draft.demote(holder, reason, declined=True, by=switchover.by)
+    """End the tenure and promote whoever was planned, else the next, else the holder again; it as it was demoted.
+
+    One that was revoked while its resource is paused is followed by nobody, and least of all by the holder itself: that
+    waits with the others, as if it had been lost, since it has declined nothing.
+    """
+    is_lost = reason is ChangeReason.REVOKED and holder.resource_id in draft.state.pauses
+    demoted = draft.demote(holder, reason, declined=not is_lost or switchover.even_if_vacant, by=switchover.by)
     draft.fill(holder.resource_id)
     status = draft.state.sessions[holder.session].status(draft.now.now_ms)
-    is_vacant = draft.state.resources[holder.resource_id].active is None
-    if is_vacant and draft.may_promote and not switchover.even_if_vacant and status.may_be_promoted:
+    is_left = draft.state.resources[holder.resource_id].active is None and not is_lost
+    if is_left and draft.may_promote and not switchover.even_if_vacant and status.may_be_promoted:
         draft.promote(demoted, ChangeReason.SWITCHOVER)
     return demoted
 

@@ -142,7 +142,7 @@ def report(result: SwitchoverResult, *, even_if_vacant: bool = False) -> list[st
     took = f"it took {result.duration_ms:,} ms in all"
     if even_if_vacant and result.new_instance_id in {"", result.old_instance_id}:
         back = f"whether {result.old_instance_id} is active again: tenure explain {result.resource_id}"
-        return [stepped_down, f"nobody else could take over; {back}", took]
+        return [stepped_down, f"nobody else has taken over; {back}", took]
     if result.new_instance_id == result.old_instance_id:
         now = f"nobody else could take over: {result.new_instance_id} is active again, epoch {result.new_epoch}"
     else:

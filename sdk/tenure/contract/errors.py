@@ -276,7 +276,7 @@ class RoleLostError(TenureError):
 
 
 class SwitchoverFailedError(TenureError):
-    """A switchover that had begun has not moved the role; whoever was active may be so still."""
+    """A switchover that had begun has not moved the role; whoever was active may be so still, or nobody is."""
 
     def __init__(self, resource_id: str, instance_id: str, epoch: int, why: str) -> None:
         self.resource_id = resource_id

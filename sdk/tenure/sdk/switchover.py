@@ -29,10 +29,11 @@ from tenure.contract.errors import (
 )
 from tenure.contract.interventions import CancelSwitchover, Switchover, SwitchoverCancelled, SwitchoverStarted
 from tenure.contract.messages import GetResource, Resource
-from tenure.contract.views import ServiceInstance
+from tenure.contract.views import Move, ServiceInstance
 from tenure.contract.vocabulary import ChangeReason
 from tenure.sdk import queries
 from tenure.sdk.queries import Asks
+from tenure.sdk.timeline import how_it_ended
 
 _LOOK_AGAIN_MS: Final = 20
 _MARGIN_MS: Final = 5_000  # what the commits, and the next holder's word that it is active, may take beyond the lease
@@ -175,16 +176,18 @@ class _Following:
         """The result, once the next holder is active, or has been and is no more, or nobody has to be.
 
         Raises:
-            SwitchoverFailedError: It is not under way any more, and the holder is active still.
+            SwitchoverFailedError: It is not under way any more, and the holder is active still, or nobody is promoted.
         """
         epoch, active = self._holder.epoch, found.resource.active
         move = next((move for move in found.moves if move.old_epoch == epoch), None)
         if move is not None:
             self._newest = self._result(move.new_instance_id, move.new_epoch, move.end_reason, move.gap_ms)
             is_over = bool(move.new_epoch) and (active is None or active.epoch != move.new_epoch)
-            is_done = bool(move.entered_ms) or is_over or (self._even_if_vacant and active is None)
-            return self._newest if is_done else None
-        if active is None:
+            if move.entered_ms or is_over or (self._even_if_vacant and active is None):
+                return self._newest
+        if active is None and found.resource.pause is not None:
+            raise self._failed(_left_vacant(self._holder, move))
+        if active is None or move is not None:
             return None
         if active.epoch != epoch:  # the broker that knew how it moved was started again
             self._newest = self._result(active.instance_id, active.epoch, None, None)
@@ -213,6 +216,15 @@ class _Following:
     def _failed(self, why: str) -> SwitchoverFailedError:
         holder = self._holder
         return SwitchoverFailedError(holder.resource_id, holder.instance_id, holder.epoch, why)
+
+
+def _left_vacant(holder: ServiceInstance, move: Move | None) -> str:
+    """What is said of a switchover whose holder left, or was lost, with nobody promoted because of a pause."""
+    how = "" if move is None else f" ({how_it_ended(move.end_reason)})"
+    return (
+        f"{holder.instance_id} is not active any more{how}, and nobody is promoted while the resource is paused; the "
+        "role is vacant until somebody asks for it or the pause ends"
+    )
 
 
 async def _standby(asks: Asks, resource_id: str, instance_id: str, service_name: str | None) -> ServiceInstance:

@@ -23,6 +23,7 @@ export function askForSwitchover(view) {
       `${view.active.instance_id} is asked to stop. It stays active until it has said that it stopped, at most for the time below.`,
       "If it does not say so in time, its lease is not renewed any more, and it ends with that.",
       "Then the one you choose is promoted under a new epoch. At no moment are two active.",
+      ...(view.pause ? ["Failover is paused: if it is lost, or does not say that it stopped, nobody is promoted."] : []),
     ],
     fields: [h("label", {}, "Who takes over", to), h("label", {}, "Time to finish its work (ms)", drain)],
     confirm: "Move the role",
