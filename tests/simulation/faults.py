@@ -27,6 +27,8 @@ from tests.simulation.world import World
 _WARM_LEASES: Final = 0.7
 _GAP_LEASES: Final = 0.12
 """How long on average until something else happens, in leases."""
+_SET_BACK_LEASES: Final = 30
+"""How far the time of day is set back, for good, when the broker's clock is slewed: well beyond any pause."""
 _STATUSES: Final = (ServiceStatus.HEALTHY, ServiceStatus.HEALTHY, ServiceStatus.DEGRADED, ServiceStatus.UNHEALTHY)
 
 
@@ -154,6 +156,8 @@ class Faults:
             self.world.count(f"fault: {whose} slewed")
             process.machine.deceive(self.chance.choice((0.2, 0.9, 1.1, 6.0)))
             self._for_a_while(process.machine.deceive)
+            if is_broker:
+                self.world.host.set_back_ms += _SET_BACK_LEASES * self.world.lease_ms_max
         else:
             self.world.count(f"fault: {whose} suspended")
             process.machine.deceive(0.0)

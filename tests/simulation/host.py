@@ -84,6 +84,8 @@ class BrokerHost(Process):
         """Whether the disk refuses every batch."""
         self.store_ms = STORE_MS
         """How long a commit takes."""
+        self.set_back_ms = 0.0
+        """How far the time of day is behind."""
         self.world = world
         self._storing: Batch | None = None
         self._is_pausing = self._was_refused = False
@@ -183,7 +185,7 @@ class BrokerHost(Process):
 
     def wall_ns(self) -> int:
         """The time of day."""
-        return int((_UNIX_MS + self.timeline.now_ms) * 1_000_000)
+        return int((_UNIX_MS + self.timeline.now_ms - self.set_back_ms) * 1_000_000)
 
     def _note_lateness(self) -> None:
         now_ms = self._monotonic_ms

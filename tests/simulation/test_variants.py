@@ -23,6 +23,7 @@ CAUGHT_AS: Final = {
     "heartbeats from memory": {"acknowledged"},
     "proof forgotten": {"proof"},
     "pause ignored": {"paused"},
+    "pause by the time of day": {"soon one"},
     "pause ended by a hiccup": {"paused"},
     "pause ended by what was revoked": {"paused"},
     "publish before commit": {"published", "listener"},

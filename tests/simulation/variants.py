@@ -27,9 +27,11 @@ from tenure.contract.messages import (
     StreamMessage,
     Welcome,
 )
+from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.draft import Draft
 from tenure.domain.paused import Pauses
+from tenure.domain.pauses import end_due
 from tenure.domain.records import Batch, Instant, StoredState
 from tenure.domain.registry import Decision, Origin, Registry
 from tenure.domain.state import Presence, leases_of
@@ -179,9 +181,9 @@ class ForgetsHolds(Registry):
     """A tenure with a hold limit lasts for that long in silence. This one ends it with the session's lease."""
 
     def expire(self, now: Instant, registrations_max: int) -> Decision:
-        del registrations_max
         draft = self._draft(now)
         take_due_steps(draft)
+        end_due(draft, registrations_max)
         while presence := self._leases.pop_due(now.now_ms):
             draft.close_session(presence, ChangeReason.EXPIRED)
         return self._conclude(draft, None)
@@ -206,6 +208,24 @@ class FillsWherePaused(Draft):
             super().fill(resource_id)
         finally:
             self.state.pauses = pauses
+
+
+class EndsByDay(Pauses):
+    """A pause ends when it has lasted for as long as it was given for. Here only the time of day ends it."""
+
+    def is_due(self, now: Instant) -> bool:
+        return super().is_due(Instant(-FOREVER.raw_ms, now.unix_ms))
+
+    def pop_due(self, now: Instant) -> Pause | None:
+        return super().pop_due(Instant(-FOREVER.raw_ms, now.unix_ms))
+
+
+class PausesByDay(Registry):
+    """Its pauses are such ones."""
+
+    def _draft(self, now: Instant) -> Draft:
+        self.state.pauses.__class__ = EndsByDay
+        return super()._draft(now)
 
 
 class FollowsRevoked(Draft):
@@ -342,6 +362,7 @@ BROKEN: Final[dict[str, Variant]] = {
     "revoked tenure confirmed": Variant(core_type=core_of(ConfirmsRevoked)),
     "pause ignored": Variant(core_type=core_of(drafting(FillsWherePaused))),
     "pause ended by what was revoked": Variant(core_type=core_of(drafting(FollowsRevoked))),
+    "pause by the time of day": Variant(core_type=core_of(PausesByDay)),
     "pause ended by a hiccup": Variant(core_type=core_of(GrantsWherePaused)),
     "proof forgotten": Variant(core_type=ForgetsProof),
     "reply before commit": Variant(core_type=RepliesBeforeCommit),

@@ -1,8 +1,8 @@
 """One world from one seed: a broker, clients and a listener, each on a machine of its own, and what lies between them.
 
 Everything that decides is the real thing; what is simulated is time, clocks, processes, the network and the disk. A run
-warms up, goes through faults, and settles: then every resource with an eligible standby gets an active within a bound,
-unless it is paused.
+warms up, goes through faults, and settles: then every pause ends, and every resource with an eligible standby gets an
+active, within a bound.
 """
 
 from __future__ import annotations
@@ -254,7 +254,9 @@ class World:
         expected = [] if active is None else [(active.registration_id, active.epoch)]
         if believers != expected:
             return f"{resource_id}: {believers} believe to be active, durable is {expected}"
-        if active is None and resource_id not in disk.paused:
+        if resource_id in disk.paused:
+            return f"{resource_id} is paused still"
+        if active is None:
             for client in self.clients:
                 if self._is_eligible(disk, client, resource_id):
                     return f"{resource_id}: nobody is active, though {client.name} is eligible"

@@ -133,6 +133,8 @@ class Scene:
     def __init__(self, limits: RegistryLimits | None = None, *, is_committing: bool = True) -> None:
         self.limits = limits
         self.now_ms = 1_000.0
+        self.set_back_ms = 0
+        """How far the time of day is behind what it was."""
         self.is_committing = is_committing
         """Whether whatever is decided is committed at once."""
         self.ledger = Ledger()
@@ -145,7 +147,7 @@ class Scene:
     @property
     def now(self) -> Instant:
         """The time of the next decision."""
-        return Instant(self.now_ms, 1_700_000_000_000 + int(self.now_ms))
+        return Instant(self.now_ms, 1_700_000_000_000 + int(self.now_ms) - self.set_back_ms)
 
     @property
     def events(self) -> list[AnyEvent]:

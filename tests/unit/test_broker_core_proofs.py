@@ -241,6 +241,6 @@ def test_a_session_that_the_registry_before_did_not_know_has_a_full_lease() -> N
     stage, session = a_and_b()
     registry = Registry(stage.ledger.stored(), stage.now)
 
-    registry.keep_leases(Registry(EMPTY, stage.now))
+    registry.keep_times(Registry(EMPTY, stage.now))
 
     assert registry.state.sessions[session].expires_at_ms == stage.now_ms + LEASE_MS

@@ -221,7 +221,7 @@ class BrokerCore:
         before, self.registry = self.registry, Registry(stored, now, self.registry.limits)
         self.registry.rolled_back_revision = before.rolled_back_revision
         if code is ErrorCode.STORAGE_UNAVAILABLE:
-            self.registry.keep_leases(before)
+            self.registry.keep_times(before)
             self.connections.forget_others(self.registry.state.sessions)
         else:
             self.connections.forget_all()

@@ -1,8 +1,8 @@
 """Resources for which the broker promotes nobody on its own, until somebody says so or the time is over.
 
 A pause touches neither tenures nor leases: it only keeps vacancies from being filled, by `Draft.fill` and by candidates
-that register, unless somebody has asked for it: with a claim that insists, a change of roles, or a switchover. It ends
-by the time of day, which people gave it in; nothing that must hold hangs on when it ends.
+that register, unless somebody has asked for it: with a claim that insists, a change of roles, or a switchover. Nothing
+that must hold hangs on when it ends.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def start(draft: Draft, request: PauseResource, by: str, limits: RegistryLimits)
         )
 
     draft.step(PutPause(pause), event)
+    pauses.watch(pause, draft.now)
     return Paused(pause=pause)
 
 
@@ -62,7 +63,7 @@ def end(draft: Draft, request: ResumeResource, by: str) -> Resumed:
 def end_due(draft: Draft, registrations_max: int) -> int:
     """End the pauses whose time is over, until so many registrations may have been looked at; returns how many were."""
     seen = 0
-    while seen < registrations_max and (pause := draft.state.pauses.pop_due(draft.now.unix_ms)) is not None:
+    while seen < registrations_max and (pause := draft.state.pauses.pop_due(draft.now)) is not None:
         resource = draft.state.resources.get(pause.resource_id)
         seen += 1 + (0 if resource is None else resource.registration_count)
         _end(draft, pause, ResumeReason.EXPIRED, "")

@@ -116,17 +116,21 @@ class Registry:
         for presence in self.state.sessions.values():
             presence.heard_from(now.now_ms)
         self._leases = leases_of(self.state.sessions)
+        for pause in self.state.pauses.by_resource.values():
+            self.state.pauses.watch(pause, now)
 
-    def keep_leases(self, before: Registry) -> None:
+    def keep_times(self, before: Registry) -> None:
         """Count leases from what the registry before this one had heard: that stays true, whatever was not stored.
 
-        Would every lease begin anew, then a store that refuses again and again would keep the roles of the silent.
+        Would every lease begin anew, then a store that refuses again and again would keep the roles of the silent. How
+        long pauses have lasted stays true as well.
         """
         heard = before.state.ended | before.state.sessions
         for number, presence in self.state.sessions.items():
             known = heard.get(number)
             if known is not None:
                 presence.goes_on_from(known)
+        self.state.pauses.go_on_from(before.state.pauses)
         self._leases = leases_of(self.state.sessions)
 
     def apply(self, request: ClientMessage, origin: Origin, now: Instant) -> Decision:
@@ -145,7 +149,7 @@ class Registry:
     def fill_vacancies(self, now: Instant) -> Decision:
         """Fill every vacancy that somebody may fill: after decisions that were not stored, nothing else might do so.
 
-        What filled them was that a session became fit, and for what `keep_leases` keeps it has been so for long.
+        What filled them was that a session became fit, and for what `keep_times` keeps it has been so for long.
         """
         draft = self._draft(now)
         for resource_id, resource in self.state.resources.items():
@@ -189,14 +193,12 @@ class Registry:
 
     def is_due(self, now: Instant) -> bool:
         """Whether `expire` may have something to do."""
-        next_expiry_ms, next_until_ms = self.next_expiry_ms, self.state.pauses.next_until_ms()
-        return (next_expiry_ms is not None and next_expiry_ms <= now.now_ms) or (
-            next_until_ms is not None and next_until_ms <= now.unix_ms
-        )
+        next_expiry_ms = self.next_expiry_ms
+        return (next_expiry_ms is not None and next_expiry_ms <= now.now_ms) or self.state.pauses.is_due(now)
 
     @property
     def next_expiry_ms(self) -> float | None:
-        """The earliest time at which `expire` may have something to do but for pauses, which end by the time of day.
+        """The earliest time at which `expire` may have something to do but for pauses, which end by two clocks.
 
         None if there is no session.
         """

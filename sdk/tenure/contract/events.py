@@ -113,7 +113,7 @@ class ResourcePausedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, 
     resource_id: str
     why: str
     until_ms: int
-    """Unix milliseconds at which it ends by itself."""
+    """Unix milliseconds at which it ends by itself, at the latest."""
     by: str = ""
     """Who asked for it."""
 

@@ -102,7 +102,7 @@ class Pause(Struct, frozen=True, kw_only=True, gc=False):
     paused_ms: int
     """Unix milliseconds at which it was paused, or last said anew."""
     until_ms: int
-    """Unix milliseconds at which it ends by itself."""
+    """Unix milliseconds at which it ends by itself, at the latest."""
     by: str = ""
     """Who asked for it, and over ipc the user the kernel names."""
 
