@@ -338,7 +338,8 @@ CLIENT: Final = (
         ),
     ),
     Example("client", "short", Switchover(resource_id="account-42", epoch=42)),
-    Example("client", "full", CancelSwitchover(resource_id="account-42", epoch=42)),
+    Example("client", "full", CancelSwitchover(resource_id="account-42", epoch=42, by="ada")),
+    Example("client", "short", CancelSwitchover(resource_id="account-42", epoch=42)),
     Example("client", "full", ExpireSession(session=6, by="ada")),
     Example("client", "short", ExpireSession(session=6)),
     Example(

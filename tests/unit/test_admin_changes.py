@@ -96,6 +96,7 @@ async def test_a_switchover_may_be_called_off(source: SceneSource, crew: Crew, b
     assert (answer.status_code, answer.json()) == (200, {"resource_id": "r", "epoch": crew.held.epoch})
     assert source.scene.resource("r").switchover is None
     assert [(log["event"], log["by"]) for log in logs] == [("switchover.cancelled", "ops")]
+    assert asked_to_change(source)[-1] == CancelSwitchover(resource_id="r", epoch=crew.held.epoch, by="ops")
     assert_problem(await browser.delete("/resources/r/switchover"), 404, "not_found")
 
 

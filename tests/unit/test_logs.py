@@ -182,7 +182,7 @@ def test_what_people_ask_for_is_written_down() -> None:
 
     alive = ErrorInfo(code=ErrorCode.INSTANCE_ALIVE, message="it was heard")
     log_intervention(log, Switchover(resource_id="r", epoch=4, drain_ms=500, by="ada"), "uid:7", None)
-    log_intervention(log, CancelSwitchover(resource_id="r", epoch=4), "uid:7", None)
+    log_intervention(log, CancelSwitchover(resource_id="r", epoch=4, by="eve"), "uid:7", None)
     log_intervention(log, ExpireSession(session=6, by="ada"), "uid:7", None)
     log_intervention(log, ExpireSession(session=7, by="ada"), "uid:7", alive)
 
@@ -194,12 +194,12 @@ def test_what_people_ask_for_is_written_down() -> None:
         500,
         "accepted",
     )
-    assert (cancelled["event"], cancelled["resource_id"], cancelled["epoch"], cancelled["outcome"]) == (
+    assert (cancelled["event"], cancelled["resource_id"], cancelled["epoch"]) == (
         "switchover.withdrawal_requested",
         "r",
         4,
-        "accepted",
     )
+    assert (cancelled["by"], cancelled["identity"], cancelled["outcome"]) == ("eve", "uid:7", "accepted")
     assert (dead["event"], dead["level"], dead["session"], dead["by"], dead["outcome"]) == (
         "session.end_requested",
         "warning",

@@ -379,6 +379,7 @@ def test_an_old_copy_of_a_store_moves_nothing() -> None:
         Switchover(resource_id="r", epoch=1, by="x" * 256),
         CancelSwitchover(resource_id="r", epoch=0),
         CancelSwitchover(resource_id=" ", epoch=1),
+        CancelSwitchover(resource_id="r", epoch=1, by="x" * 256),
     ],
 )
 def test_values_that_are_not_allowed(request_: Switchover | CancelSwitchover) -> None:

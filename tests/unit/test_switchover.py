@@ -13,12 +13,12 @@ from tenure.contract.errors import (
     SwitchoverFailedError,
     TenureError,
 )
-from tenure.contract.interventions import Switchover, SwitchoverStarted
+from tenure.contract.interventions import CancelSwitchover, Switchover, SwitchoverCancelled, SwitchoverStarted
 from tenure.contract.messages import BrokerMessage, ClientMessage, GetResource, Resource
 from tenure.contract.views import Move, Pause, ResourceView, ServiceInstance
 from tenure.contract.views import Switchover as UnderWay
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
-from tenure.sdk.switchover import switchover
+from tenure.sdk.switchover import cancel_switchover, switchover, this_person
 
 STARTED = SwitchoverStarted(registration_id=1, epoch=10)
 MOVED = Move(
@@ -109,6 +109,17 @@ async def test_it_waits_until_the_next_holder_says_that_it_is_active() -> None:
     (request,) = [message for message in broker.asked if isinstance(message, Switchover)]
     assert (request.epoch, request.drain_ms) == (10, 50)
     assert "@" in request.by
+
+
+@pytest.mark.parametrize("by", [None, "ada"])
+async def test_who_calls_it_off_is_said(by: str | None) -> None:
+    """This user on this machine, or whom the caller names: it stands in the broker's log."""
+    broker = Answers(resource(("a", 10), is_under_way=True), SwitchoverCancelled(epoch=10))
+
+    await cancel_switchover(broker, "r", by=by)
+
+    (request,) = [message for message in broker.asked if isinstance(message, CancelSwitchover)]
+    assert (request.epoch, request.by) == (10, by or this_person())
 
 
 async def test_a_repeat_that_finds_it_done_is_no_failure() -> None:

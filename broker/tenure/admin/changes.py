@@ -135,10 +135,11 @@ def change_routes(source: Source, guard: Guard) -> list[HTTPRouteHandler]:
         under_way = (await queries.resource(source, name)).switchover
         if under_way is None:
             raise NotFoundError(f"no switchover of {name!r} is under way; nothing was changed")
-        await source.request(CancelSwitchover(resource_id=name, epoch=under_way.epoch), SwitchoverCancelled)
+        by = by or asker(request)
+        await source.request(CancelSwitchover(resource_id=name, epoch=under_way.epoch, by=by), SwitchoverCancelled)
         source.changed(name)
         source.table.note_switchover(name, 0)
-        log.info("switchover.cancelled", resource_id=name, epoch=under_way.epoch, by=by or asker(request))
+        log.info("switchover.cancelled", resource_id=name, epoch=under_way.epoch, by=by)
         return SwitchoverCalledOff(resource_id=name, epoch=under_way.epoch)
 
     @delete(

@@ -144,7 +144,13 @@ def log_intervention(
                 **outcome,
             )
         case CancelSwitchover():
-            log.info("switchover.withdrawal_requested", resource_id=request.resource_id, epoch=request.epoch, **outcome)
+            log.info(
+                "switchover.withdrawal_requested",
+                resource_id=request.resource_id,
+                epoch=request.epoch,
+                by=request.by,
+                **outcome,
+            )
         case ExpireSession():
             log.warning("session.end_requested", session=request.session, by=request.by, **outcome)
         case PauseResource():

@@ -110,6 +110,7 @@ def check_cancel_switchover(request: CancelSwitchover) -> None:
     """
     check_name("resource_id", request.resource_id)
     _number("epoch", request.epoch, 1, _NUMBER_MAX)
+    _text("by", request.by, 0, NAME_BYTES_MAX)
 
 
 def check_expire_session(request: ExpireSession) -> None:

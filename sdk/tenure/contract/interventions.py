@@ -39,6 +39,8 @@ class CancelSwitchover(Message, frozen=True, kw_only=True, omit_defaults=True, t
     resource_id: str
     epoch: int
     """The tenure that was to end."""
+    by: str = ""
+    """Who calls it off, for people: nothing durable changes, so that it stands in the broker's log."""
 
 
 class ExpireSession(Message, frozen=True, kw_only=True, omit_defaults=True, tag="expire_session"):

@@ -103,14 +103,14 @@ class Questions:
             timeout_ms=timeout_ms,
         )
 
-    async def cancel_switchover(self, resource_id: str) -> None:
+    async def cancel_switchover(self, resource_id: str, *, by: str | None = None) -> None:
         """Call off the switchover of a resource; a holder that has stopped its work already resigns all the same.
 
         Raises:
             NotFoundError: None is under way.
             TenureError: The broker refused it or did not answer.
         """
-        await switchover.cancel_switchover(self._asks(), resource_id)
+        await switchover.cancel_switchover(self._asks(), resource_id, by=by)
 
     async def pause(
         self, resource_id: str, *, why: str, for_ms: int = PAUSE_MS_DEFAULT, by: str | None = None

@@ -121,8 +121,13 @@ async def switchover(  # noqa: PLR0913 (a keyword each)
     return await following.outcome(timeout_ms)
 
 
-async def cancel_switchover(asks: Asks, resource_id: str) -> None:
+async def cancel_switchover(asks: Asks, resource_id: str, *, by: str | None = None) -> None:
     """Call off the switchover of a resource; a holder that has stopped its work already resigns all the same.
+
+    Args:
+        asks: What to ask with: a `ServiceClient`'s session or a `Reader`.
+        resource_id: Which resource.
+        by: Who calls it off, for people; by default this user on this machine.
 
     Raises:
         NotFoundError: None is under way.
@@ -131,7 +136,8 @@ async def cancel_switchover(asks: Asks, resource_id: str) -> None:
     under_way = (await queries.resource(asks, resource_id)).switchover
     if under_way is None:
         raise NotFoundError(f"no switchover of {resource_id!r} is under way; nothing was changed")
-    await asks.request(CancelSwitchover(resource_id=resource_id, epoch=under_way.epoch), SwitchoverCancelled)
+    who = this_person() if by is None else by
+    await asks.request(CancelSwitchover(resource_id=resource_id, epoch=under_way.epoch, by=who), SwitchoverCancelled)
 
 
 class _Following:
