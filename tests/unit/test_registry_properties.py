@@ -166,7 +166,10 @@ def everything(scene: Scene) -> Any:
         for number, presence in registry.state.sessions.items()
     }
     order = ([*registry.state.abandoned], [[*resource.standbys] for resource in registry.state.resources.values()])
-    under_way = {name: (one.epoch, one.due_ms) for name, one in registry.state.switchovers.by_resource.items()}
+    under_way = {
+        name: (one.epoch, one.due_ms, one.even_if_vacant, one.by)
+        for name, one in registry.state.switchovers.by_resource.items()
+    }
     return records(registry.state), volatile, order, under_way, registry.revision, registry.next_expiry_ms
 
 
