@@ -18,7 +18,6 @@ from tenure.contract.errors import ErrorCode
 from tenure.contract.events import AnyEvent, SessionClosedEvent
 from tenure.contract.limits import CLOCK_DRIFT_PPM, HOLD_LIMIT_MS_MAX
 from tenure.contract.messages import (
-    ClientMessage,
     Events,
     Heartbeat,
     HeartbeatAck,
@@ -32,8 +31,8 @@ from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.draft import Draft
 from tenure.domain.paused import Pauses
 from tenure.domain.pauses import end_due
-from tenure.domain.records import Batch, Instant, StoredState
-from tenure.domain.registry import Decision, Origin, Registry
+from tenure.domain.records import Batch, Instant, Registration, StoredState
+from tenure.domain.registry import Decision, Registry
 from tenure.domain.state import Presence, leases_of
 from tenure.domain.switchovers import take_due_steps
 from tenure.sdk.session import SessionCore
@@ -256,17 +255,18 @@ def drafting(draft_type: type[Draft]) -> type[Registry]:
     return Drafting
 
 
-class GrantsWherePaused(Registry):
-    """While a resource is paused a claim that does not insist waits. Here it is granted, as if it were not paused."""
+class GrantsWherePaused(Draft):
+    """While a resource is paused a candidate that registers waits. Here it is granted what is vacant."""
 
-    def apply(self, request: ClientMessage, origin: Origin, now: Instant) -> Decision:
-        if not isinstance(request, Register):
-            return super().apply(request, origin, now)
-        pauses, self.state.pauses = self.state.pauses, Pauses()
-        try:
-            return super().apply(request, origin, now)
-        finally:
-            self.state.pauses = pauses
+    __slots__ = ()
+
+    def begin_registration(
+        self, presence: Presence, request: Register, resource_id: str, role: ServiceRole, *, candidate: bool
+    ) -> Registration:
+        resource = self.state.resources.get(resource_id)
+        if candidate and resource_id in self.state.pauses and (resource is None or resource.active is None):
+            role = ServiceRole.ACTIVE
+        return super().begin_registration(presence, request, resource_id, role, candidate=candidate)
 
 
 class IgnoresHistory(Registry):
@@ -363,7 +363,7 @@ BROKEN: Final[dict[str, Variant]] = {
     "pause ignored": Variant(core_type=core_of(drafting(FillsWherePaused))),
     "pause ended by what was revoked": Variant(core_type=core_of(drafting(FollowsRevoked))),
     "pause by the time of day": Variant(core_type=core_of(PausesByDay)),
-    "pause ended by a hiccup": Variant(core_type=core_of(GrantsWherePaused)),
+    "pause ended by a hiccup": Variant(core_type=core_of(drafting(GrantsWherePaused))),
     "proof forgotten": Variant(core_type=ForgetsProof),
     "reply before commit": Variant(core_type=RepliesBeforeCommit),
     "publish before commit": Variant(host_type=PublishesBeforeCommit),
