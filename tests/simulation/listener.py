@@ -99,7 +99,7 @@ class Listener(Process):
 
     def _flush(self) -> None:
         if self._link is not None:
-            for request_id, body in self._requests.sendable(self.machine.reading.raw_ms):
+            for request_id, body, _ in self._requests.sendable(self.machine.reading.raw_ms):
                 self._link.send(request_id, body)
 
     def _arrive(self, link: Link, request_id: bytes, message: BrokerMessage) -> None:

@@ -202,7 +202,7 @@ class Shell(Process):
 
     def _flush(self) -> None:
         if self._channel is not None:
-            for request_id, body in self.requests.sendable(self.machine.reading.raw_ms):
+            for request_id, body, _ in self.requests.sendable(self.machine.reading.raw_ms):
                 self.world.trace(self.name, body)
                 self._channel.send(request_id, body)
                 if request_id in self._sent and request_id in self._then:

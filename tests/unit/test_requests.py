@@ -59,7 +59,7 @@ class Line:
 
     def sent(self) -> list[tuple[bytes, ClientMessage]]:
         """What it sends now."""
-        return [(request_id, codec.decode_client(body)) for request_id, body in self.core.sendable(self.now_ms)]
+        return [(request_id, codec.decode_client(body)) for request_id, body, _ in self.core.sendable(self.now_ms)]
 
     def ids(self) -> list[bytes]:
         """The requests it sends now."""

@@ -63,6 +63,7 @@ from tenure.domain.records import Batch, Instant, StoredState, Tenure
 from tenure.domain.registry import Decision, Origin, Registry
 
 _RETRY_AFTER_MS = 100
+_FRAMES: Final = (2, 3)  # request id, body, and perhaps a trace, which is the shell's affair
 _INTERVENTIONS: Final = (Switchover, CancelSwitchover, ExpireSession, PauseResource, ResumeResource, ChangeRoles)
 
 
@@ -125,9 +126,9 @@ class BrokerCore:
 
     def receive(self, route: Route, frames: list[bytes], peer: Peer, now: Instant) -> ClientMessage | None:
         """Take in one message; returns it if it was carried to the registry, for the shell's own book-keeping."""
-        if len(frames) != 2 or not 1 <= len(frames[0]) <= REQUEST_ID_BYTES_MAX:
+        if len(frames) not in _FRAMES or not 1 <= len(frames[0]) <= REQUEST_ID_BYTES_MAX:
             return None
-        request_id, body = frames
+        request_id, body = frames[:2]
         connection = self.connections.get(route)
         if connection is not None and connection.is_superseded:
             return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Coroutine, Iterable
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Final
 
 import structlog
@@ -26,10 +26,12 @@ from tenure.broker.logs import ConflictLog, RoleLog, log_intervention
 from tenure.broker.proof import ExitWatch
 from tenure.broker.sockets import Context, Publisher, Received, Requests, bind_requests
 from tenure.broker.store_reads import StoreReads
+from tenure.broker.tracing import Traces
 from tenure.contract.errors import ErrorCode
 from tenure.contract.events import SessionClosedEvent
 from tenure.contract.limits import PROGRESS_INTERVAL_MS
 from tenure.contract.messages import Hello
+from tenure.contract.tracing import IS_AVAILABLE
 from tenure.contract.vocabulary import ChangeReason, Channel
 from tenure.domain.records import StoredState
 from tenure.domain.store import Store, StoreInvariantError, StoreRefusedError
@@ -77,6 +79,7 @@ class Broker:
         self._was_refused = False
         self._is_idle = False
         self._committed_ms = self._idled_ms = self._planned_ms
+        self._traces = Traces() if IS_AVAILABLE else None
         self._core: BrokerCore
         self._reads: StoreReads
 
@@ -233,6 +236,8 @@ class Broker:
             except Exception:
                 self._stop_deciding()
                 return False
+            if self._traces is not None and request is not None and len(received.frames) > 2:
+                self._traces.began(received.route, received.frames, request)
             if type(request) is Hello:
                 self._watch_process(request, core.connections.get(received.route))
         return True
@@ -264,6 +269,8 @@ class Broker:
         for message in messages:
             if not self._routers[message.route.socket].send(message):
                 self._core.connections.forget(message.route)
+        if self._traces is not None:
+            self._traces.answered(messages)
         for socket in {message.route.socket for message in messages}:
             if self._routers[socket].is_readable:  # sending consumes the descriptor's edge
                 self._loop.call_soon(self._drain, self._routers[socket])
@@ -347,6 +354,7 @@ class Broker:
         batch = self._core.take_batch()
         if batch is None:
             return False
+        began_ns = time_ns()
         try:
             await self._store.commit(batch)
         except StoreRefusedError as refused:
@@ -363,6 +371,8 @@ class Broker:
         self._was_refused = False
         self._committed_ms = monotonic() * 1_000
         release = self._core.committed(self._clock.instant().unix_ms)
+        if self._traces is not None:
+            self._traces.committed(release, began_ns)
         self._send(release.outgoing)
         for body in release.published:
             self._publisher.publish(body)

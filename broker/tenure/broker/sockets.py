@@ -26,7 +26,7 @@ _KEEPALIVE_S = 5
 _KEEPALIVE_PROBES = 5
 _UNACKNOWLEDGED_MS = 10_000
 _HANDSHAKE_MS = 3_000  # whoever connects and says nothing is dropped
-_FRAMES_MAX = 2  # request id and body, after the routing id
+_FRAMES = (2, 3)  # request id, body and perhaps a trace, after the routing id
 _ASKED_FIRST = 2  # messages after the first of a round: asking for one costs a third of the exception that none waits
 _MAPPED = re.compile(r"\[::ffff:([0-9.]+)\]")  # how libzmq names an IPv4 address while it may use IPv6
 _EVENTS_QUEUED_MAX = 1_000  # commits that one listener may be behind before it reads them from the store instead
@@ -118,7 +118,7 @@ class Requests:
             else:
                 route, peer = known.route, known.peer
                 frames = self._frames()
-            if len(frames) != _FRAMES_MAX or not 1 <= len(frames[0]) <= REQUEST_ID_BYTES_MAX:
+            if len(frames) not in _FRAMES or not 1 <= len(frames[0]) <= REQUEST_ID_BYTES_MAX:
                 self.dropped += 1  # the core passes over it
             received.append(Received(route, frames, peer))
         return received

@@ -26,6 +26,7 @@ from tenure.contract.errors import (
     TenureError,
 )
 from tenure.contract.messages import Register
+from tenure.sdk import tracing
 from tenure.sdk.registration import Registration, Tenure, Work
 
 AWAY: Final = (  # what a broker that comes back mends
@@ -111,7 +112,7 @@ def _is_final(outcome: asyncio.Task[object], tenure: Tenure) -> bool:
 
 async def _run_while_active[T](tenure: Tenure, work: Work[T], stop_budget_ms: float) -> asyncio.Task[T] | None:
     """Run the work; the finished task, or None if the work was stopped because its time was up."""
-    with tenure.registration.working(tenure.epoch):
+    with tenure.registration.working(tenure.epoch), tracing.working(tenure):
         return await _run_until_ending(tenure, work, stop_budget_ms)
 
 
@@ -206,6 +207,7 @@ class ActiveScope:
         assert task is not None, "a block runs in a task"
         self._cancelling = task.cancelling()
         self._working.enter_context(registration.working(self._tenure.epoch))
+        self._working.enter_context(tracing.working(self._tenure))
         self._watch = asyncio.create_task(self._cancel_before_end(self._tenure, task))
         return self._tenure
 

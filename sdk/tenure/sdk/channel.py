@@ -16,6 +16,8 @@ import zmq
 
 from tenure.contract.errors import TenureError
 from tenure.contract.messages import BrokerMessage, ClientMessage, Hello, Welcome
+from tenure.contract.tracing import IS_AVAILABLE
+from tenure.sdk import tracing
 from tenure.sdk.requests import TICK_MS, RequestsCore
 from tenure.sdk.sockets import Context, Socket, connect_dealer, is_readable, receive_waiting, try_send
 
@@ -54,7 +56,13 @@ class RequestChannel:
             BrokerUnavailableError: It was never sent; it was certainly not carried out.
             asyncio.CancelledError: As for a time-out, the outcome is unknown unless it was never sent.
         """
-        request_id = self._core.submit(message, _now_ms(), timeout_ms)
+        if not IS_AVAILABLE:
+            return await self._request(message, timeout_ms)
+        with tracing.requesting(message) as trace:
+            return await self._request(message, timeout_ms, trace)
+
+    async def _request(self, message: ClientMessage, timeout_ms: float, trace: bytes = b"") -> BrokerMessage:
+        request_id = self._core.submit(message, _now_ms(), timeout_ms, trace)
         future: asyncio.Future[BrokerMessage] = self._loop.create_future()
         self._futures[request_id] = future
         try:
@@ -107,11 +115,11 @@ class RequestChannel:
         if socket is None:
             return False
         has_sent = False
-        for request_id, body in self._core.sendable(_now_ms()):
-            if try_send(socket, request_id, body):
+        for frames in self._core.sendable(_now_ms()):
+            if try_send(socket, *frames):
                 has_sent = True
             else:  # offered again with the next tick: there is no connection, or no room
-                self._core.unsent(request_id)
+                self._core.unsent(frames[0])
         return has_sent
 
     def _look_soon(self) -> None:

@@ -54,11 +54,22 @@ type Outcome = BrokerMessage | TenureError
 class _Waiting:
     """One request that has not had its outcome."""
 
-    __slots__ = ("body", "ends_at_ms", "is_deferred", "name", "refusal", "sent_at_ms", "started_ms", "unanswered")
+    __slots__ = (
+        "body",
+        "ends_at_ms",
+        "is_deferred",
+        "name",
+        "refusal",
+        "sent_at_ms",
+        "started_ms",
+        "trace",
+        "unanswered",
+    )
 
-    def __init__(self, name: str, body: bytes, now_ms: float, timeout_ms: float) -> None:
+    def __init__(self, name: str, body: bytes, trace: bytes, now_ms: float, timeout_ms: float) -> None:
         self.name = name
         self.body = body
+        self.trace = trace
         self.started_ms = now_ms
         self.ends_at_ms = now_ms + timeout_ms
         self.is_deferred = False
@@ -106,8 +117,8 @@ class RequestsCore:
         """How many requests have not gone out."""
         return len(self._unsent)
 
-    def submit(self, message: ClientMessage, now_ms: float, timeout_ms: float) -> bytes:
-        """Take in a request; returns the id under which its outcome will come.
+    def submit(self, message: ClientMessage, now_ms: float, timeout_ms: float, trace: bytes = b"") -> bytes:
+        """Take in a request, and the span it belongs to, if any; returns the id under which its outcome will come.
 
         Raises:
             InvalidRequestError: A value cannot be written down: a number beyond 64 bits, text that is no Unicode.
@@ -116,7 +127,7 @@ class RequestsCore:
         body = _encode(message)
         self._number += 1
         request_id = self._number.to_bytes(8)
-        self._waiting[request_id] = _Waiting(type(message).__name__, body, now_ms, timeout_ms)
+        self._waiting[request_id] = _Waiting(type(message).__name__, body, trace, now_ms, timeout_ms)
         self._unsent[request_id] = None
         return request_id
 
@@ -145,8 +156,8 @@ class RequestsCore:
         self._start_over()
         return True
 
-    def sendable(self, now_ms: float) -> list[tuple[bytes, bytes]]:
-        """What may be sent now, as pairs of frames: a hello, or the requests that are due."""
+    def sendable(self, now_ms: float) -> list[tuple[bytes, bytes, bytes]]:
+        """What may be sent now, as frames (request id, body, trace or none): a hello, or the requests that are due."""
         if self._connected_ms is None:
             return []
         if not self._is_welcome:
@@ -155,19 +166,19 @@ class RequestsCore:
             self._said_hello = True
             hello = self._compose_hello()
             self._history_id = hello.history_id
-            return [(_HELLO_ID, codec.encode(hello))]
+            return [(_HELLO_ID, codec.encode(hello), b"")]
         while self._deferred and self._deferred[0][0] <= now_ms:
             _, request_id = heapq.heappop(self._deferred)
             if request_id in self._waiting:
                 self._waiting[request_id].is_deferred = False
                 self._unsent[request_id] = None
-        due: list[tuple[bytes, bytes]] = []
+        due: list[tuple[bytes, bytes, bytes]] = []
         for request_id in islice(self._unsent, max(0, IN_FLIGHT_MAX - self._in_flight)):
             waiting = self._waiting[request_id]
             waiting.sent_at_ms = now_ms
             waiting.unanswered += 1
-            due.append((request_id, waiting.body))
-        for request_id, _ in due:
+            due.append((request_id, waiting.body, waiting.trace))
+        for request_id, _, _ in due:
             del self._unsent[request_id]
         self._in_flight += len(due)
         return due

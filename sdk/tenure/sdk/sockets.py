@@ -53,11 +53,13 @@ def connect_subscriber(context: Context, endpoint: str) -> Socket:
     return socket
 
 
-def try_send(socket: Socket, request_id: bytes, body: bytes) -> bool:
+def try_send(socket: Socket, request_id: bytes, body: bytes, trace: bytes = b"") -> bool:
     """Send if it can leave now; False if there is no connection or no room."""
     try:
         _send(socket, request_id, _NOBLOCK_MORE)  # refused here or not at all
-        _send(socket, body, _NOBLOCK)
+        if trace:
+            _send(socket, body, _NOBLOCK_MORE)
+        _send(socket, trace or body, _NOBLOCK)
     except zmq.Again:
         return False
     return True
