@@ -118,7 +118,7 @@ def test_somebody_elses_session_is_refused() -> None:
         [b"1"],
         [b"", codec.encode(READER_HELLO)],
         [b"1" * 17, codec.encode(READER_HELLO)],
-        [b"1", codec.encode(READER_HELLO), b""],
+        [b"1", codec.encode(READER_HELLO), b"", b""],
     ],
 )
 def test_messages_of_another_form_are_dropped(frames: list[bytes]) -> None:
