@@ -45,7 +45,7 @@ def pieces_of(*arguments: str, output: int = subprocess.DEVNULL) -> list[str]:
     ("arguments", "said"),
     [
         (("-m", "tenure.cli", "status", "--endpoint", "nowhere"), "tenure: endpoint 'nowhere': "),
-        (("-c", WITHOUT_EXTRA), "pip install 'tenure[cli]'"),
+        (("-c", WITHOUT_EXTRA), "pip install '.[cli]'"),
         (("-c", WITH_WARNING), "late"),
     ],
     ids=["error", "missing extra", "warning"],

@@ -149,7 +149,7 @@ def test_command_names_the_extra_it_lacks() -> None:
     """On the base install `tenure` is there already, and says what to install instead of failing to import."""
     result = run_python("-c", f"{BASE_INSTALL}from tenure.cli import main; main()")
     assert result.returncode == 78
-    assert "pip install 'tenure[cli]'" in result.stderr
+    assert "pip install '.[cli]'" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -24,9 +24,9 @@ def _main() -> None:
         if error.name not in {"typer", "rich"}:
             raise
         say(
-            "The `tenure` command needs an extra that is not installed. Install it with:\n"
-            "    pip install 'tenure[cli]'       status, events, run, resign, verify, backup\n"
-            "    pip install 'tenure[broker]'    all of these, and serve, admin and demo"
+            "The `tenure` command needs an extra that is not installed. In a checkout of Tenure, install it with:\n"
+            "    pip install '.[cli]'       status, events, run, resign, verify, backup\n"
+            "    pip install '.[broker]'    all of these, and serve, admin and demo"
         )
         sys.exit(78)
     with guarded_output():

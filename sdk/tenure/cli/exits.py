@@ -50,7 +50,7 @@ def need_extra(extra: str, *modules: str) -> None:
     """
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
-        complain(f"this needs {', '.join(missing)}, which is not installed: pip install 'tenure[{extra}]'")
+        complain(f"this needs {', '.join(missing)}, not installed: pip install '.[{extra}]' in a checkout of Tenure")
         sys.exit(CONFIG)
 
 
