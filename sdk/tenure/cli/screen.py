@@ -1,4 +1,4 @@
-"""A terminal as a whole: lines that are drawn where they changed, keys as they are pressed, and its size as it is.
+"""A terminal as a whole: lines that fill it, keys as they are pressed, and its size as it is.
 
 It is the terminal's other screen, so that what was there before is there again afterwards, however it ends: also with
 SIGTERM, and while it is stopped with Ctrl-Z.
@@ -17,12 +17,11 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from rich.console import Console
+from rich.live import Live
 from rich.text import Text
 
 from tenure.cli.keys import KeyReader
 
-_ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[2J"  # the other screen, without a cursor, empty
-_LEAVE: Final = "\x1b[?25h\x1b[?1049l"
 _KEY_BYTES: Final = 1_024
 _ESCAPE_MS: Final = 50  # the bytes of one key come together; after this an escape is the escape key
 
@@ -47,19 +46,18 @@ class Screen:
         """
         self._on_key = on_key
         self._wake = wake
-        self._console = Console(highlight=False)
+        self._live = Live(console=Console(), screen=True, auto_refresh=False)
         self._keys = KeyReader()
         self._flush: asyncio.TimerHandle | None = None
         self._input = sys.stdin.fileno() if sys.stdin.isatty() else None
         self._was: list[Any] = []
-        self._shown: list[str] = []
         self._loop = asyncio.get_running_loop()
         self.is_terminated = False
         """Whether SIGTERM has come, and it is to end."""
 
     def __enter__(self) -> Self:
         """Take the terminal."""
-        self._loop.add_signal_handler(signal.SIGWINCH, self._resized)
+        self._loop.add_signal_handler(signal.SIGWINCH, self._wake)
         self._loop.add_signal_handler(signal.SIGTSTP, self._stop)
         self._loop.add_signal_handler(signal.SIGTERM, self._terminate)
         self._take()
@@ -76,50 +74,29 @@ class Screen:
     @property
     def width(self) -> int:
         """In columns."""
-        return self._console.width
+        return self._live.console.width
 
     @property
     def height(self) -> int:
         """In lines."""
-        return self._console.height
+        return self._live.console.height
 
     def draw(self, lines: Sequence[Text]) -> None:
-        """Show these lines, from the top; what does not fit is left out, and only what changed is written."""
-        wanted = self._encoded(lines)
-        changed = [
-            f"\x1b[{number};1H\x1b[2K{line}"  # erased first: at the right edge it would take the last letter with it
-            for number, line in enumerate(wanted, 1)
-            if number > len(self._shown) or self._shown[number - 1] != line
-        ]
-        if len(wanted) < len(self._shown):
-            changed.append(f"\x1b[{len(wanted) + 1};1H\x1b[J")
-        self._shown = wanted
-        if changed:
-            self._write("".join(changed))
-
-    def _encoded(self, lines: Sequence[Text]) -> list[str]:
-        """The lines with their colours, as the terminal takes them."""
-        width = self.width
-        with self._console.capture() as capture:
-            for line in lines[: self.height]:
-                fitting = line.copy()
-                fitting.truncate(width, overflow="ellipsis")
-                self._console.print(fitting, soft_wrap=True)
-        return capture.get().split("\n")[:-1]
+        """Show these lines, from the top; what does not fit is left out."""
+        self._live.update(Text("\n", no_wrap=True, overflow="ellipsis").join(lines), refresh=True)
 
     def _take(self) -> None:
         if self._input is not None:
             self._was = termios.tcgetattr(self._input)
             tty.setcbreak(self._input)
             self._loop.add_reader(self._input, self._read)
-        self._shown = []
-        self._write(_ENTER)
+        self._live.start()
 
     def _give_back(self) -> None:
         if self._input is not None:
             self._loop.remove_reader(self._input)
             termios.tcsetattr(self._input, termios.TCSADRAIN, self._was)
-        self._write(_LEAVE)
+        self._live.stop()
 
     def _read(self) -> None:
         assert self._input is not None
@@ -137,11 +114,6 @@ class Screen:
         for key in keys:
             self._on_key(key)
 
-    def _resized(self) -> None:
-        self._shown = []
-        self._write("\x1b[2J")
-        self._wake()
-
     def _stop(self) -> None:
         """Ctrl-Z: the shell has the terminal until this process is continued."""
         self._give_back()
@@ -152,8 +124,3 @@ class Screen:
     def _terminate(self) -> None:
         self.is_terminated = True
         self._wake()
-
-    @staticmethod
-    def _write(text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
