@@ -220,6 +220,9 @@ async def test_without_a_terminal_each_change_is_a_line(stage: Stage) -> None:
         assert re.fullmatch(rf"\d\d:\d\d:\d\d\.\d\d\d  {told}", line), line
         assert (await stage.run("resign", "acct"))[0] == 0
         assert "gw/b healthy is active" in await watching.line("gw/b healthy is active")
+        assert (await stage.run("pause", "acct", "--why", "a drill"))[0] == 0
+        line = await watching.line("paused until ")
+        assert re.search(r"gw/b healthy is active with epoch \d+; paused until .*: a drill; in line: gw/a", line), line
         watching.send(signal.SIGINT)
         assert await watching.exit_code() == 130
 

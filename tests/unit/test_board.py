@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from tenure.cli.board import Board, Trouble
+from tenure.contract.interventions import PauseResource
 from tenure.contract.vocabulary import ServiceStatus
 from tests.unit.scene import Scene
 from tests.unit.test_replica import Step, Story, copy_of, occurrences, presence_of
@@ -22,7 +23,7 @@ def board_of(scene: Scene) -> Board:
 
 
 def troubled() -> Scene:
-    """Five resources, each with another trouble, the least troubled first by name."""
+    """Six resources, each with another trouble, the least troubled first by name."""
     scene = Scene()
     well, sick, late = scene.client("well"), scene.client("sick"), scene.client("late")
     well.claim("a-well")
@@ -33,22 +34,32 @@ def troubled() -> Scene:
     scene.client("c").stand_by("c-sick")
     late.claim("d-late")
     late.beat(margin_ms=1)
+    well.claim("cc-paused")
+    scene.ask(PauseResource(resource_id="cc-paused", why="a test", for_ms=60_000))
     scene.client("d", status=ServiceStatus.UNHEALTHY).stand_by("e-vacant")
     return scene
 
 
 def test_the_worst_trouble_comes_first() -> None:
-    """Nobody active, at risk, not healthy, no standby ready, and then those that are well."""
+    """Nobody active, at risk, paused, not healthy, no standby ready, and then those that are well."""
     board = board_of(troubled())
-    assert board.ids() == ["e-vacant", "d-late", "c-sick", "b-alone", "a-well"]
+    assert board.ids() == ["e-vacant", "d-late", "cc-paused", "c-sick", "b-alone", "a-well"]
     assert dict(board.counts()) == dict.fromkeys(Trouble, 1)
+
+
+def test_all_that_are_paused_are_counted() -> None:
+    """Also those that have a worse trouble: that nobody is active for them is what the pause is about."""
+    scene = troubled()
+    scene.ask(PauseResource(resource_id="e-vacant", why="a test", for_ms=60_000))
+    counts = board_of(scene).counts()
+    assert (counts[Trouble.NOBODY_ACTIVE], counts[Trouble.PAUSED]) == (1, 2)
 
 
 def test_a_filter_finds_parts_of_any_name() -> None:
     """Of resources, services and instances, whichever the case of its letters."""
     board = board_of(troubled())
     assert board.ids("LATE") == ["d-late"]
-    assert board.ids("svc/well") == ["b-alone", "a-well"]
+    assert board.ids("svc/well") == ["cc-paused", "b-alone", "a-well"]
     assert board.ids("no such name") == []
 
 
@@ -64,8 +75,8 @@ def test_only_what_changed_is_looked_at_anew() -> None:
     assert view.active is not None
     session = view.active.session
     board.observe({**presence, session: structs.replace(presence[session], margin_ms=1)})
-    assert board.refresh() == ["a-well", "b-alone"]
-    assert board.ids()[1:4] == ["a-well", "b-alone", "d-late"]
+    assert board.refresh() == ["a-well", "b-alone", "cc-paused"]
+    assert board.ids()[1:5] == ["a-well", "b-alone", "cc-paused", "d-late"]
 
 
 def test_a_board_of_one_service_shows_who_else_competes() -> None:
@@ -74,7 +85,7 @@ def test_a_board_of_one_service_shows_who_else_competes() -> None:
     board = Board("svc")
     board.begin(copy_of(scene))
     board.refresh()
-    assert len(board) == 5
+    assert len(board) == 6
     other = Board("other")
     other.begin(copy_of(scene))
     other.refresh()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tenure.cli.telling import Sessions, sentence
+from tenure.cli.telling import Sessions, names_in, sentence
 from tenure.contract.events import AnyEvent, RoleChangedEvent
-from tenure.contract.interventions import Switchover
+from tenure.contract.interventions import PauseResource, Switchover
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tests.unit.scene import Client, Scene
 
@@ -67,6 +67,25 @@ def test_a_session_is_named_as_long_as_it_has_a_name() -> None:
     assert lines[0] == "session 1 opened by scene, lease 2,000 ms"
     assert lines[-3] == "session 1 of svc/a is healthy (was starting)"
     assert lines[-1] == "session 1 of svc/a ended: its client said goodbye"
+
+
+def test_a_filter_finds_events_by_whom_they_are_about() -> None:
+    """The resource, the instance, or both; a session by its instance, once that has registered."""
+    scene = Scene()
+    client = scene.client("a", status=ServiceStatus.STARTING)
+    client.stand_by("acct")
+    client.beat(ServiceStatus.HEALTHY)
+    scene.ask(PauseResource(resource_id="acct", why="a test", for_ms=60_000))
+    client.stand_by("acct", priority=7)
+    client.goodbye()
+    sessions = Sessions([])
+    found: list[list[str]] = []
+    for event in scene.events:
+        sessions.learn(event)
+        found.append([name for name in names_in(event, sessions) if name])
+    about_both = ["acct", "svc/a"]
+    assert found[:5] == [[], about_both, ["svc/a"], ["acct"], about_both]
+    assert found[-1] == ["svc/a"]
 
 
 @pytest.mark.parametrize("reason", list(ChangeReason))

@@ -12,6 +12,7 @@ from rich.text import Text
 from tenure.cli.following import Following, News
 from tenure.cli.top_rows import next_in_line
 from tenure.cli.top_screen import TopScreen
+from tenure.contract.interventions import PauseResource
 from tenure.contract.views import ResourceView
 from tenure.contract.vocabulary import ServiceStatus
 from tests.unit.scene import Scene
@@ -200,8 +201,7 @@ def test_an_explanation_takes_the_place_of_the_resources(following: Told) -> Non
     screen = TopScreen(following)
     screen.lines(80, 24)
     screen.press("enter")
-    assert screen.explained_id is None
-    screen.press("j")
+    assert (selected(screen.lines(80, 24)), screen.explained_id) == (["account-0002"], None)
     screen.press("enter")
     assert screen.explained_id == "account-0002"
     assert plain(screen.lines(80, 10))[2] == "…"
@@ -225,6 +225,35 @@ def test_the_newest_event_is_at_the_bottom(following: Told) -> None:
     assert lines[-2].endswith(": change 29")
     assert lines[-2].count("r") < 30
     assert lines[-3].endswith(": change 28")
+
+
+def test_a_filter_chooses_events_too(following: Told) -> None:
+    """By the names that they are about, whichever words tell them; what concerns all is never left out."""
+    following.learn(many(3))
+    for name in ("account-0001", "account-0002"):
+        told = [(name, "bold"), (": svc/one standby → active", "")]
+        following.news.append(News(1_700_000_000_000, told, f"{name}\nsvc/one"))
+    following.news.append(News(1_700_000_000_000, [("events are missing", "")]))
+    screen = TopScreen(following)
+    shown: dict[str, int] = {}
+    for letters in ("0001", "SVC/one", "active"):
+        for key in ("escape", "/", *letters, "enter"):
+            screen.press(key)
+        lines = plain(screen.lines(80, 24))
+        shown[letters] = sum("→ active" in line for line in lines)
+        assert lines[-2].endswith("events are missing")
+    assert shown == {"0001": 1, "SVC/one": 2, "active": 0}
+
+
+def test_a_pause_stands_in_its_row_and_in_the_counts(following: Told) -> None:
+    """Before those who would be next otherwise."""
+    scene = many(3)
+    scene.ask(PauseResource(resource_id="account-0001", why="a test", for_ms=60_000))
+    following.learn(scene)
+    lines = plain(TopScreen(following).lines(80, 24))
+    assert lines[1] == "3 resources: 1 nobody active, 1 paused"
+    assert names(TopScreen(following).lines(80, 24)) == ["account-0002", "account-0001", "account-0000"]
+    assert lines[4].endswith("paused two")
 
 
 def test_before_anything_is_known_it_says_so(following: Told) -> None:

@@ -31,15 +31,18 @@ class Trouble(IntEnum):
     NOBODY_ACTIVE = 0
     AT_RISK = 1
     """The active one may soon lose the role."""
-    UNWELL = 2
+    PAUSED = 2
+    """Nobody would be promoted if the active one were lost."""
+    UNWELL = 3
     """The active one says itself that it is degraded or unhealthy."""
-    NO_STANDBY = 3
+    NO_STANDBY = 4
     """Nobody stands by who could be promoted."""
-    NONE = 4
+    NONE = 5
 
 
 class _Row(NamedTuple):
     trouble: Trouble
+    is_paused: bool
     names: str
     """What a filter looks through, in lower case."""
     sessions: tuple[int, ...]
@@ -51,6 +54,8 @@ def trouble_of(view: ResourceView) -> Trouble:
         return Trouble.NOBODY_ACTIVE
     if view.active.is_at_risk:
         return Trouble.AT_RISK
+    if view.pause is not None:
+        return Trouble.PAUSED
     if view.active.status in {ServiceStatus.DEGRADED, ServiceStatus.UNHEALTHY}:
         return Trouble.UNWELL
     if all(why_not_eligible(standby, view.last_epoch) for standby in view.standbys):
@@ -107,8 +112,10 @@ class Board:
         return len(self._rows)
 
     def counts(self) -> Counter[Trouble]:
-        """How many resources have which trouble, each counted once, by the worst of it."""
-        return Counter(row.trouble for row in self._rows.values())
+        """How many resources have which trouble: each counts for the worst of it, and all that are paused as such."""
+        counts = Counter(row.trouble for row in self._rows.values())
+        counts[Trouble.PAUSED] = sum(row.is_paused for row in self._rows.values())
+        return counts
 
     def ids(self, wanted: str = "") -> list[str]:
         """The resources, the worst trouble first; with `wanted`, those where a name contains it."""
@@ -148,7 +155,8 @@ class Board:
         for instance in instances:
             self._lease_ms[instance.session] = instance.lease_ms
         names = "\n".join([view.resource_id, *(f"{one.service_name}/{one.instance_id}" for one in instances)])
-        return _Row(trouble_of(view), names.lower(), tuple(instance.session for instance in instances))
+        sessions = tuple(instance.session for instance in instances)
+        return _Row(trouble_of(view), view.pause is not None, names.lower(), sessions)
 
 
 def _said(one: Presence | None, lease_ms: int) -> tuple[ServiceStatus, bool] | None:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from tenure.cli.board import Board
 from tenure.cli.first import first_of
 from tenure.cli.options import READ_TIMEOUT_MS
-from tenure.cli.telling import Part, Sessions, sentence
+from tenure.cli.telling import Part, Sessions, names_in, sentence
 from tenure.contract.errors import TenureError
 from tenure.contract.events import AnyEvent
 from tenure.contract.messages import EventPage, ReadEvents
@@ -37,6 +37,12 @@ class News(NamedTuple):
 
     at_ms: int
     told: list[Part]
+    names: str | None = None
+    """Whom it is about, in lower case, for a filter; None if it is about all."""
+
+    def is_about(self, letters: str) -> bool:
+        """Whether a name that it is about contains these letters, which are in lower case."""
+        return self.names is None or letters in self.names
 
 
 class Following:
@@ -131,4 +137,5 @@ class Following:
 
     def _tell(self, event: AnyEvent) -> None:
         self._sessions.learn(event)
-        self.news.append(News(event.at_ms, sentence(event, self._sessions)))
+        names = "\n".join(names_in(event, self._sessions)).lower()
+        self.news.append(News(event.at_ms, sentence(event, self._sessions), names))

@@ -14,6 +14,7 @@ from tenure.cli.looks import ago, clock, shortened
 _COUNTED: Final = {
     Trouble.NOBODY_ACTIVE: ("nobody active", "bold red"),
     Trouble.AT_RISK: ("at risk", "bold red"),
+    Trouble.PAUSED: ("paused", "yellow"),
     Trouble.UNWELL: ("not healthy", "yellow"),
     Trouble.NO_STANDBY: ("no standby ready", "yellow"),
 }

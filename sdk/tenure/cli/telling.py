@@ -59,8 +59,25 @@ class Sessions:
 
     def told(self, session: int) -> str:
         """A session, with the first of its instances if it is known."""
-        name = self._names.get(session)
-        return f"session {session}" if name is None else f"session {session} of {name}"
+        name = self.name(session)
+        return f"session {session} of {name}" if name else f"session {session}"
+
+    def name(self, session: int) -> str:
+        """The first of a session's instances; empty if it is not known."""
+        return self._names.get(session, "")
+
+
+def names_in(event: AnyEvent, sessions: Sessions) -> list[str]:
+    """Which resource and which instance an event is about, as far as it is about one."""
+    match event:
+        case RoleChangedEvent() | RegistrationUpdatedEvent():
+            return [event.resource_id, f"{event.service_name}/{event.instance_id}"]
+        case ResourcePausedEvent() | ResourceResumedEvent():
+            return [event.resource_id]
+        case SessionOpenedEvent():
+            return [sessions.name(event.revision)]
+        case SessionClosedEvent() | StatusChangedEvent():
+            return [sessions.name(event.session)]
 
 
 def sentence(event: AnyEvent, sessions: Sessions) -> list[Part]:

@@ -24,12 +24,12 @@ _MOVES: Final = 5
 def top(endpoint: Endpoints = None) -> None:
     """Show all resources on the whole terminal, live: who is active, since when, and who is next, the troubled first.
 
-    First those that nobody is active for, then those whose active instance is at risk to lose the role, is not healthy,
-    or has no standby that could be promoted. The newest events stand at the bottom. While the broker is not heard, the
-    first line says so, and everything else is what was known last.
+    First those that nobody is active for, then those whose active instance is at risk to lose the role, those that are
+    paused, whose active is not healthy, or that have no standby that could be promoted. The newest events stand at the
+    bottom. While the broker is not heard, the first line says so, and everything else is what was known last.
 
-    Keys: q quits; / filters by any part of a name, esc ends that; arrows, j and k, page up and down, g and G move;
-    enter explains a resource as `tenure explain` does, esc leads back.
+    Keys: q quits; / filters resources and events by any part of a name, esc ends that; arrows, j and k, page up and
+    down, g and G move; enter explains the selected resource as `tenure explain` does, esc leads back.
 
     Exit code 64 if standard input or output is no terminal, 69 if no broker answers.
     """

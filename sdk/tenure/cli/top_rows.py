@@ -84,7 +84,13 @@ class Columns:
 
 
 def next_in_line(view: ResourceView, columns: int) -> Text:
-    """Who could be promoted, as many in order as there is room for, and how many more stand by."""
+    """Who could be promoted, as many in order as there is room for, and how many more stand by; after any pause."""
+    if view.pause is None:
+        return _line(view, columns)
+    return Text("paused ", style="yellow").append_text(_line(view, columns - len("paused ")))
+
+
+def _line(view: ResourceView, columns: int) -> Text:
     able = [standby for standby in view.standbys if not why_not_eligible(standby, view.last_epoch)]
     if not able:
         return Text(f"none ready of {view.standby_count}" if view.standby_count else "none", style="bold yellow")

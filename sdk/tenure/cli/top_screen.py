@@ -89,7 +89,7 @@ class TopScreen:
             case "enter" if self._selected is not None:
                 self.explained_id, self.explanation, self._first = self._selected, None, 0
             case _:
-                moved = self._moved(key, -1 if self._selected is None else self._index)
+                moved = self._moved("down" if key == "enter" else key, -1 if self._selected is None else self._index)
                 if moved is not None and ids:
                     self._index = min(max(0, moved), len(ids) - 1)
                     self._selected = ids[self._index]
@@ -139,8 +139,9 @@ class TopScreen:
         return rows
 
     def _news(self, width: int, count: int) -> list[Text]:
-        """The newest events, the newest at the bottom."""
-        newest = list(self._following.news)[-count:] if count else []
+        """The newest events about what is not filtered out, the newest at the bottom."""
+        letters = self._filter.lower()
+        newest = [news for news in self._following.news if news.is_about(letters)][-count:] if count else []
         title = filled(Text("EVENTS", style="bold"), width)
         told = [Text.assemble((f"{clock(news.at_ms)}  ", "dim"), *_fitting(news.told, width)) for news in newest]
         return [*([Text("")] * (count - len(told))), title, *told]

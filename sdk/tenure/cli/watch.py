@@ -15,6 +15,7 @@ from tenure.cli.first import first_of
 from tenure.cli.following import Following
 from tenure.cli.headlines import counts_line, state_line
 from tenure.cli.looks import clock
+from tenure.cli.pause import paused_until
 from tenure.cli.screen import can_draw
 from tenure.cli.status_table import rendered
 from tenure.contract.views import ResourceView, ServiceInstance
@@ -108,6 +109,8 @@ def _state(view: ResourceView) -> str:
     if view.standby_count > len(view.standbys):
         standbys += f" and {view.standby_count - len(view.standbys)} more"
     behind = f"in line: {standbys}" if standbys else "nobody stands by"
+    if view.pause is not None:
+        behind = f"{paused_until(view.pause)}; {behind}"
     if view.active is None:
         return f"nobody is active; {behind}"
     risk = ", AT RISK" if view.active.is_at_risk else ""
