@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 from collections.abc import AsyncGenerator
@@ -90,17 +91,65 @@ async def test_a_refused_claim_exits_with_75_and_names_the_holder(
 
 
 async def test_a_program_that_cannot_be_run_exits_like_a_shell_and_releases_the_role(
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("/no/such/program", 127, "cannot run '/no/such/program': No such file or directory; name a program on PATH"),
+        ("no-such-program", 127, "cannot run 'no-such-program': No such file or directory; name a program on PATH"),
+        (__file__, 126, "Permission denied; it has to be a file that this user may execute (chmod +x)"),
+        ("/usr", 126, "Permission denied; it has to be a file that this user may execute (chmod +x)"),
+    ],
+)
+async def test_a_program_that_is_not_there_is_told_before_a_broker_is_asked(
+    environ: dict[str, str], command: str, code: int, said: str
+) -> None:
+    """With a shell's exit code and what to do about it: a standby does not find out when the role has come."""
+    found, out = await output_of("run", "--service", "gw", "--", command, environ=environ)
+    assert (found, said in out, len(out.splitlines())) == (code, True, 1), out
+
+
     socket_directory: Path, environ: dict[str, str]
 ) -> None:
-    """127 for a program that is not there, and nobody is left active."""
+    """126 for what may be executed and is no program, and nobody is left active."""
+    path = tmp_path / "no-program"
+    path.write_bytes(b"\0")
+    path.chmod(0o755)
     async with serving(socket_directory):
-        code, out = await output_of("run", "--service", "gw", "--", "/no/such/program", environ=environ)
-        assert (code, "No such file" in out) == (127, True), out
+        code, out = await output_of("run", "--service", "gw", "--", str(path), environ=environ)
+        assert (code, "begin with #!" in out) == (126, True), out
         code, out = await output_of("status", "--json", environ=environ)
         assert (code, json.loads(out)) == (0, [])
 
 
 @pytest.mark.parametrize(
+async def test_what_happens_to_the_role_is_told_in_words_of_its_own(
+    socket_directory: Path, environ: dict[str, str]
+) -> None:
+    """A broker that goes away and comes back: each step is a line, and nothing is there that the SDK logs."""
+    told: list[str] = []
+
+    async def until(words: str) -> None:
+        while not told or words not in told[-1]:
+            told.append(await command.line())
+
+    flags = ("--lease-ms", "1000")
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving(socket_directory):
+            command = await stack.enter_async_context(_running("a", environ, *flags))
+            await until("pid ")
+        await until("waiting for the broker: none answers at ipc://")
+        async with serving(socket_directory):
+            await until("stands by for acct again")
+            await until("pid ")
+            command.send(signal.SIGTERM)
+            assert await command.exit_code() == 143
+    said = [line.removeprefix("tenure: ") for line in told]
+    assert "a has stopped its work for acct: its lease was about to end" in said
+    assert any(line.startswith("the broker is not heard; ") for line in said)
+    assert any(line.startswith("the lease is over: ") for line in said)
+    assert [line for line in told if not re.match(r"tenure: |epoch \d|pid \d", line)] == []
+
+
     "command", [("status",), ("events",), ("resign", "x"), ("run", "--service", "x", "--", "true")]
 )
 async def test_a_broker_that_is_not_there_is_one_line_and_exit_code_69(

@@ -16,8 +16,8 @@ import pytest
 
 from tenure.cli import keeper, supervisor
 from tenure.cli.descendants import descendants, is_child_subreaper, signal_descendant
+from tenure.cli.startable import CommandStartError
 from tenure.cli.supervisor import (
-    CommandStartError,
     Deadline,
     KeeperLostError,
     LeaseTooShortError,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tenure.cli.supervisor import CommandStartError, run_check
+from tenure.cli.health import run_check
+from tenure.cli.startable import CommandStartError
 from tests.integration.keeper_rig import LONG_MS, Ear, listening
 
 

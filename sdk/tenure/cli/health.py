@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from tenure.cli.exits import complain
-from tenure.cli.supervisor import CommandStartError, KeeperLostError, run_check
+from tenure.cli.startable import CommandStartError
+from tenure.cli.supervisor import Deadline, KeeperLostError, StopCause, Supervisor
 from tenure.contract.vocabulary import ServiceStatus
 from tenure.sdk import ServiceClient
 
@@ -62,3 +64,18 @@ class Health:
         self._client.set_status(ServiceStatus.UNHEALTHY)
         if self._failures == self._check.failures_max:
             complain(f"the health check has failed {self._failures} times in a row")
+
+
+async def run_check(command: Sequence[str], env: Mapping[str, str] | None = None, *, timeout_ms: float) -> bool:
+    """Whether a health check exits with 0 within `timeout_ms`; whatever is left of it then is killed.
+
+    It has a keeper of its own, so nothing of it outlives `tenure run` either. Its standard error is shown.
+
+    Raises:
+        CommandStartError: There is no such command, or it cannot be executed.
+        KeeperLostError: Its keeper was killed.
+    """
+    margin_ms = max(200.0, timeout_ms / 4)
+    async with Supervisor(command, grace_ms=margin_ms, margin_ms=margin_ms, stop_grace_ms=0.0, is_quiet=True) as work:
+        await work.start(Deadline.after_ms(timeout_ms + margin_ms), env)
+        return await work.wait() == (0, StopCause.EXITED)

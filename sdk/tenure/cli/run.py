@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
 from typing import Annotated, Final
 
+import structlog
 import typer
 from msgspec import Struct
 
@@ -21,12 +23,20 @@ from tenure.cli.exits import REFUSED, complain, run_async
 from tenure.cli.health import Check, Health
 from tenure.cli.options import Endpoints
 from tenure.cli.output import say
-from tenure.cli.supervisor import CommandStartError, Deadline, LeaseTooShortError, Outcome, StopCause, Supervisor
-from tenure.contract.errors import RoleConflictError, RoleLostError, TenureError
+from tenure.cli.startable import CommandStartError, check_startable
+from tenure.cli.supervisor import Deadline, LeaseTooShortError, Outcome, StopCause, Supervisor
+from tenure.contract.errors import (
+    RequestRefusedError,
+    RoleConflictError,
+    RoleLostError,
+    SessionExpiredError,
+    TenureError,
+)
 from tenure.contract.limits import HOLD_LIMIT_MS_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN
 from tenure.contract.vocabulary import OnConflict, ServiceRole, ServiceStatus
 from tenure.sdk import Registration, ServiceClient, Tenure, registration_request
 from tenure.sdk.active import AWAY, stand_by
+from tenure.sdk.heartbeats import ConnectionState
 
 _FORWARDED: Final = (
     signal.SIGHUP,
@@ -42,6 +52,16 @@ _CONNECT_MS: Final = 3_000
 _LEAVE_MS: Final = 1_000  # what the end waits for the broker's answer; the goodbye behind it says the same once more
 _PAUSE_MS: Final = 250
 _EXTENSIONS_PER_LEASE: Final = 10
+_CAUSES: Final = {
+    StopCause.STOPPED: "it was told to",
+    StopCause.LEASE_ENDED: "its lease was about to end",
+    StopCause.KEEPER_LOST: "its keeper was killed, or hung",
+}
+_CONNECTION: Final = {
+    ConnectionState.CONNECTED: "the broker is heard again",
+    ConnectionState.SUSPENDED: "the broker is not heard; a role that is held goes on until its time is up",
+    ConnectionState.LOST: "the lease is over: the broker has not answered for as long, or has ended it",
+}
 
 
 class _Plan(Struct, frozen=True, kw_only=True):
@@ -114,7 +134,8 @@ def run(  # (a flag each)
     Ctrl-C or hangup is the end.
 
     Exit code: CMD's own; 143 if SIGTERM (130 if Ctrl-C) ended it all and CMD did not end in time, or did not run; 69
-    if no broker answers at the start, 75 if the claim is refused, 126 or 127 if CMD cannot be run.
+    if no broker answers at the start, 75 if the claim is refused, 127 if CMD is not found and 126 if it cannot be
+    executed, which is looked at before the broker is asked for anything.
     """
     plan = _Plan(
         command=tuple(command),
@@ -129,6 +150,8 @@ def run(  # (a flag each)
         stands_by=standby,
         check=None if check is None else Check(check, check_interval_ms, check_failures),
     )
+    # What the SDK logs is for whoever wrote the program that uses it; what of it matters here is said in other words.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     sys.exit(run_async(_Runner(plan).run()))
 
 
@@ -144,6 +167,7 @@ class _Runner:
         self._is_interrupted = False
         self._exit: int | None = None
         """The exit code, once the program has ended for good: a signal after that cuts short what is left alone."""
+        self._told_away = ""
         self._client = ServiceClient(
             *plan.endpoints,
             lease_ms=plan.lease_ms,
@@ -166,6 +190,9 @@ class _Runner:
             if self._ended_by is None:
                 raise
             return 128 + self._ended_by if self._exit is None else self._exit
+        except CommandStartError as error:
+            complain(str(error))
+            return error.exit_code
 
     def _signalled(self, number: signal.Signals) -> None:
         """Forward a signal to the program, or end it all; the second SIGINT counts as SIGTERM.
@@ -187,14 +214,34 @@ class _Runner:
             self._work.send_signal(number)
 
     async def _connected(self) -> int:
+        check_startable(self._plan.command[0])
         async with self._client:
-            watching = None if self._health is None else asyncio.create_task(self._health.watch())
+            beside = [asyncio.create_task(self._tell_connection())]
+            if self._health is not None:
+                beside.append(asyncio.create_task(self._health.watch()))
             try:
                 return await self._until_done()
             finally:
-                if watching is not None:
-                    watching.cancel()
-                    await asyncio.gather(watching, return_exceptions=True)
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _tell_connection(self) -> None:
+        """Say how it stands with the broker whenever that changes."""
+        was = ConnectionState.CONNECTED
+        async for state in self._client.connection_changes():
+            if state is not was:
+                complain(_CONNECTION[state])
+            was = state
+
+    def _tell_away(self, away: TenureError) -> None:
+        """Say once what is waited for; of a lease that is over it has been told."""
+        if isinstance(away, SessionExpiredError):
+            return
+        why = str(away) if isinstance(away, RequestRefusedError) else f"none answers at {self._client.endpoints[0]}"
+        if why != self._told_away:
+            complain(f"waiting for the broker: {why}")
+            self._told_away = why
 
     async def _until_done(self) -> int:
         plan = self._plan
@@ -203,9 +250,9 @@ class _Runner:
             try:
                 await self._client.open()
                 registration = await self._stand_by()
-                if is_first:
-                    say(f"tenure: {registration.instance_id} stands by for {registration.resource_id}")
-                is_first = False
+                again = "" if is_first else " again"
+                say(f"tenure: {registration.instance_id} stands by for {registration.resource_id}{again}")
+                is_first, self._told_away = False, ""
                 outcome = await self._serve(registration)
                 if self._is_final(outcome):
                     self._exit = self._exit_code(outcome)
@@ -214,7 +261,7 @@ class _Runner:
             except AWAY as away:
                 if is_first:
                     raise
-                complain(f"waiting for the broker: {away}")
+                self._tell_away(away)
                 await asyncio.sleep(_PAUSE_MS / 1_000)
             except RoleConflictError as conflict:
                 holder = f"{conflict.holder.service_name}/{conflict.holder.instance_id}"
@@ -223,9 +270,6 @@ class _Runner:
                 return REFUSED
             except (RoleLostError, LeaseTooShortError):
                 continue
-            except CommandStartError as error:
-                complain(str(error))
-                return error.exit_code
         return 128 + self._ended_by  # nothing of the program has run, or it was stopped for another reason before
 
     async def _stand_by(self) -> Registration:
@@ -258,7 +302,8 @@ class _Runner:
         finally:
             self._work = None
         if outcome.cause is not StopCause.EXITED:
-            say(f"tenure: {registration.instance_id} has stopped its work for {tenure.resource_id} ({outcome.cause})")
+            why = _CAUSES[outcome.cause]
+            say(f"tenure: {registration.instance_id} has stopped its work for {tenure.resource_id}: {why}")
         if not self._is_final(outcome):
             await self._leave(tenure)
         return outcome

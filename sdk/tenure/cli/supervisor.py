@@ -26,6 +26,7 @@ from typing import ClassVar, Final, NamedTuple, Self
 
 from tenure.cli import keeper
 from tenure.cli.descendants import Sweep, descendants, is_child_subreaper, set_child_subreaper, signal_descendant
+from tenure.cli.startable import CommandStartError
 from tenure.contract.errors import TenureError
 
 # The keeper runs under the bare interpreter: neither site-packages nor PYTHON* variables get into it or slow it down,
@@ -69,15 +70,6 @@ class Outcome(NamedTuple):
     exit_code: int
     """CMD's own, or 128 + the signal that ended it."""
     cause: StopCause
-
-
-class CommandStartError(TenureError):
-    """CMD could not be run; `exit_code` is what a shell would return."""
-
-    def __init__(self, command: str, code: int) -> None:
-        super().__init__(f"cannot run {command!r}: {os.strerror(code)}")
-        self.exit_code = 127 if code in {errno.ENOENT, errno.ENOTDIR} else 126
-        """127 if it was not found, 126 if it cannot be executed."""
 
 
 class LeaseTooShortError(TenureError):
@@ -397,18 +389,3 @@ def _reap(spared: frozenset[int]) -> dict[int, int | None]:
 def _exit_code(wait_status: int) -> int:
     code = os.waitstatus_to_exitcode(wait_status)
     return code if code >= 0 else 128 - code
-
-
-async def run_check(command: Sequence[str], env: Mapping[str, str] | None = None, *, timeout_ms: float) -> bool:
-    """Whether a health check exits with 0 within `timeout_ms`; whatever is left of it then is killed.
-
-    It has a keeper of its own, so nothing of it outlives `tenure run` either. Its standard error is shown.
-
-    Raises:
-        CommandStartError: There is no such command, or it cannot be executed.
-        KeeperLostError: Its keeper was killed.
-    """
-    margin_ms = max(200.0, timeout_ms / 4)
-    async with Supervisor(command, grace_ms=margin_ms, margin_ms=margin_ms, stop_grace_ms=0.0, is_quiet=True) as work:
-        await work.start(Deadline.after_ms(timeout_ms + margin_ms), env)
-        return await work.wait() == (0, StopCause.EXITED)
