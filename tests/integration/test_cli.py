@@ -8,6 +8,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
@@ -90,7 +91,6 @@ async def test_a_refused_claim_exits_with_75_and_names_the_holder(
     assert (code, "gw/a" in out) == (75, True), out
 
 
-async def test_a_program_that_cannot_be_run_exits_like_a_shell_and_releases_the_role(
 @pytest.mark.parametrize(
     ("command", "code", "said"),
     [
@@ -108,7 +108,8 @@ async def test_a_program_that_is_not_there_is_told_before_a_broker_is_asked(
     assert (found, said in out, len(out.splitlines())) == (code, True, 1), out
 
 
-    socket_directory: Path, environ: dict[str, str]
+async def test_a_program_that_cannot_be_run_exits_like_a_shell_and_releases_the_role(
+    socket_directory: Path, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """126 for what may be executed and is no program, and nobody is left active."""
     path = tmp_path / "no-program"
@@ -121,7 +122,6 @@ async def test_a_program_that_is_not_there_is_told_before_a_broker_is_asked(
         assert (code, json.loads(out)) == (0, [])
 
 
-@pytest.mark.parametrize(
 async def test_what_happens_to_the_role_is_told_in_words_of_its_own(
     socket_directory: Path, environ: dict[str, str]
 ) -> None:
@@ -150,6 +150,7 @@ async def test_what_happens_to_the_role_is_told_in_words_of_its_own(
     assert [line for line in told if not re.match(r"tenure: |epoch \d|pid \d", line)] == []
 
 
+@pytest.mark.parametrize(
     "command", [("status",), ("events",), ("resign", "x"), ("run", "--service", "x", "--", "true")]
 )
 async def test_a_broker_that_is_not_there_is_one_line_and_exit_code_69(
@@ -217,6 +218,21 @@ async def test_serve_ends_cleanly_on_sigterm(socket_directory: Path) -> None:
     async with serving(socket_directory) as broker:
         broker.send(signal.SIGTERM)
         assert await broker.exit_code() == 0
+
+
+@pytest.mark.parametrize("is_default", [True, False])
+async def test_what_serve_says_to_try_works(socket_directory: Path, *, is_default: bool) -> None:
+    """It names the endpoint only where the command would not find it by itself."""
+    (socket_directory / "tenure").mkdir(mode=0o700)
+    environ = {"TENURE_ENDPOINT": "", "XDG_RUNTIME_DIR": str(socket_directory)}
+    endpoint = f"ipc://{socket_directory}/tenure/{'broker.ipc' if is_default else 'other.ipc'}"
+    places = ("--data", f"{socket_directory}/data", "--bind", endpoint, "--events-bind", f"ipc://{socket_directory}/e")
+    async with tenure("serve", "--no-admin", *places, environ=environ) as broker:
+        line = await broker.line("Try it:  ")
+        assert ("--endpoint" in line) is not is_default
+        words = shlex.split(line.removeprefix("Try it:  tenure ").replace("sleep 1000", "echo it works"))
+        code, out = await output_of(*words, environ=environ)
+    assert (code, "it works" in out) == (0, True), out
 
 
 async def test_a_bind_that_other_machines_reach_is_refused() -> None:

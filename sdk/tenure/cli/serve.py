@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tenure.cli.exits import CONFIG, complain, need_extra
+from tenure.sdk.endpoints import resolve_endpoints
 
 if TYPE_CHECKING:
     from tenure.broker.config import Config
@@ -84,7 +85,8 @@ def serve(
 
 def _say_ready(config: Config, broker: Broker) -> None:
     """Where it listens, where the data is, and what to paste to try it."""
-    reach = next((endpoint for endpoint in broker.endpoints if endpoint.startswith("tcp://")), broker.endpoints[0])
+    is_found = resolve_endpoints((), os.environ, os.getuid())[0] in broker.endpoints
+    where = "" if is_found else f"--endpoint {broker.endpoints[0]} "
     lines = [
         f"Tenure takes requests at   {'  '.join(broker.endpoints)}",
         f"       publishes events at {'  '.join(broker.events_endpoints)}",
@@ -92,5 +94,5 @@ def _say_ready(config: Config, broker: Broker) -> None:
     ]
     if config.admin:
         lines.append(f"       admin page soon at  http://{config.admin_bind}/")
-    lines.append(f"Try it:  tenure run --endpoint {reach} --service hello -- sleep 1000")
+    lines.append(f"Try it:  tenure run {where}--service hello -- sleep 1000")
     print("\n".join(lines), flush=True)
