@@ -19,7 +19,14 @@ from tests.browser.people import Person
 from tests.integration.admins import admin_of
 from tests.integration.brokers import LONG_LEASE_MS, BrokerHere
 
-PHONE = ViewportSize(width=390, height=800)
+PHONE = ViewportSize(width=360, height=800)
+_LETTER_PX = 12
+_RECORD_HEALTH = """() => {
+  window.seen = [];
+  const look = () => seen.push(document.querySelector("tbody td:last-child").textContent);
+  new MutationObserver(look).observe(document.querySelector("tbody"), { childList: true, subtree: true });
+}"""
+"""Keeps what the first row has ever said of its health, however short."""
 
 
 class Contenders:
@@ -29,11 +36,13 @@ class Contenders:
         self._broker = broker
         self._stack = stack
 
-    async def come(self, instance_id: str, resource_id: str = "acct") -> tuple[ServiceClient, Registration]:
+    async def come(
+        self, instance_id: str, resource_id: str = "acct", *, service_name: str = "gateway"
+    ) -> tuple[ServiceClient, Registration]:
         """Another one comes, and is active if nobody is."""
         client = await self.connect()
         registration = await client.register(
-            "gateway", instance_id=instance_id, resource_id=resource_id, role="active", on_conflict="standby"
+            service_name, instance_id=instance_id, resource_id=resource_id, role="active", on_conflict="standby"
         )
         return client, registration
 
@@ -54,12 +63,12 @@ async def test_a_failover_appears_without_a_reload(person: Person, contenders: C
     first, _ = await contenders.come("gw-1")
     await contenders.come("gw-2")
     row = person.row("acct")
-    await expect(row.locator("td").first).to_have_text("gw-1")
+    await expect(row.locator("td").first).to_have_text("gateway/gw-1")
     await expect(row.get_by_role("listitem")).to_have_text("gw-2")
     await first.close()
-    await expect(row.locator("td").first).to_have_text("gw-2")
+    await expect(row.locator("td").first).to_have_text("gateway/gw-2")
     await expect(row).to_contain_text("no standby ready")
-    await expect(person.page.locator("#announce")).to_have_text("gw-2 is active for acct")
+    await expect(person.page.locator("#announce")).to_have_text("gateway/gw-2 is active for acct")
 
 
 async def test_what_nobody_is_active_for_is_seen_first(person: Person, contenders: Contenders) -> None:
@@ -84,9 +93,9 @@ async def test_a_switchover_by_button(person: Person, contenders: Contenders) ->
         await expect(person.page.get_by_role("dialog")).to_contain_text("At no moment are two active")
         await person.page.get_by_label("Who takes over").select_option(label="gateway/gw-3")
         await person.confirm("Move the role")
-    await expect(person.page.locator(".line .active")).to_contain_text("gw-3")
+    await expect(person.page.locator(".line .active")).to_contain_text("gateway/gw-3")
     move = person.page.locator(".moves > li").first
-    await expect(move).to_contain_text("gw-1 → gw-3")
+    await expect(move).to_contain_text("gateway/gw-1 → gateway/gw-3")
     await expect(move).to_contain_text("as ada")
 
 
@@ -192,14 +201,89 @@ async def test_everybody_can_use_it(person: Person, contenders: Contenders, sche
     await _check_with_axe(person)
 
 
+@pytest.mark.parametrize("address", ["#%E0%A4%A", "#/resources/%E0%A4%A", "#/resources/"])
+async def test_an_address_that_names_nothing_shows_the_table(
+    person: Person, contenders: Contenders, address: str
+) -> None:
+    """Also one that is no text at all; and a name that nobody has is said to be none."""
+    await contenders.come("gw-1")
+    await person.open(f"/{address}")
+    await expect(person.row("acct")).to_contain_text("gateway/gw-1")
+    await person.open("/#/resources/nobody-has-it")
+    await expect(person.page.locator(".note")).to_contain_text("Nobody is registered for this resource")
+
+
+async def test_equal_names_in_two_services_are_told_apart(person: Person, contenders: Contenders) -> None:
+    """In the table, in the line of succession, in the picture of the past and in the moves."""
+    first, _ = await contenders.come("one")
+    await contenders.come("one", service_name="shadow")
+    row = person.row("acct")
+    await expect(row.locator("td").first).to_have_text("gateway/one")
+    await expect(row.get_by_role("listitem")).to_have_text("shadow/one")
+    await person.look_at("acct")
+    await expect(person.page.locator(".line li b")).to_have_text(["gateway/one", "shadow/one"])
+    await first.close()
+    await expect(person.page.locator(".line li b")).to_have_text(["shadow/one"])
+    await expect(person.page.locator(".timeline .lane")).to_have_count(2)
+    await expect(person.page.locator(".moves > li b").first).to_have_text("gateway/one → shadow/one")
+
+
+async def test_the_tab_names_the_resource_and_its_state(person: Person, contenders: Contenders) -> None:
+    """For whoever looks at another tab: who is active, or that nobody is."""
+    first, _ = await contenders.come("gw-1")
+    await contenders.come("gw-2")
+    await person.look_at("acct")
+    await expect(person.page).to_have_title("acct: gateway/gw-1 | Tenure")
+    await person.page.keyboard.press("Escape")
+    await expect(person.page).to_have_title("Tenure")
+    await person.look_at("acct")
+    await first.close()
+    await expect(person.page).to_have_title("acct: gateway/gw-2 | Tenure")
+
+
+async def test_a_role_that_moves_is_no_alarm(person: Person, contenders: Contenders) -> None:
+    """While nobody is active for a moment the table says that it moves, and is red only once that lasts."""
+    _, active = await contenders.come("gw-1")
+    row = person.row("acct")
+    await expect(row.locator("td").first).to_have_text("gateway/gw-1")
+    await person.page.evaluate(_RECORD_HEALTH)
+    await active.resign()
+    await expect(row.locator("td").last).to_contain_text("nobody active")
+    seen: list[str] = await person.page.evaluate("() => seen")
+    assert [text.split()[0] for text in dict.fromkeys(seen)] == ["moving", "nobody"], seen
+
+
+async def test_a_resource_of_which_the_broker_knows_more(
+    person: Person, broker: BrokerHere, contenders: Contenders
+) -> None:
+    """While it is away what was known stays; the past of another one is not claimed to be empty, and comes with it."""
+    for resource_id in ("acct", "other"):
+        await contenders.come("gw-1", resource_id)
+    await person.look_at("acct")
+    await expect(person.page.locator(".timeline .held")).to_have_count(1)
+    await broker.stop()
+    await expect(person.page).to_have_title("✕ not live | acct: gateway/gw-1 | Tenure")
+    await expect(person.page.locator(".line .active")).to_contain_text("gateway/gw-1")
+    await expect(person.page.locator(".timeline .held")).to_have_count(1)
+    await person.page.goto(f"{person.url}/#/resources/other")
+    await expect(person.page.get_by_role("heading", level=1)).to_have_text("other")
+    await expect(person.page.get_by_role("alert")).to_contain_text("What you see is what was known then")
+    await expect(person.page.get_by_text("Only the broker knows that")).to_be_visible()
+    await broker.start()
+    await expect(person.connection).to_have_text("Live")
+    await expect(person.page.locator(".timeline .held")).to_have_count(1)
+
+
 async def test_it_fits_a_phone_and_a_keyboard(person: Person, contenders: Contenders) -> None:
-    """Nothing is wider than a phone, and no mouse is needed to see a resource and to come back."""
+    """Nothing is wider than a phone or too small to be read, and no mouse is needed to see a resource and come back."""
     await person.page.set_viewport_size(PHONE)
     await contenders.come("gw-1", "a-resource-with-a-name-that-is-longer-than-a-phone-is-wide-" + "x" * 60)
     link = person.page.locator("tbody a")
     await link.focus()
     await person.page.keyboard.press("Enter")
-    await expect(person.page.get_by_role("heading", name="Who was active when")).to_be_visible()
+    letters = await person.page.locator(".timeline text").first.bounding_box()
+    assert letters is not None
+    assert letters["height"] >= _LETTER_PX
     assert await person.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     await person.page.keyboard.press("Escape")
     await expect(link).to_be_visible()

@@ -126,8 +126,14 @@ async def test_all_rows_come_first(source: SceneSource) -> None:
             "at_risk": False,
         },
         "standbys": [
-            {"instance_id": "b", "status": "healthy", "at_risk": False, "may_succeed": True},
-            {"instance_id": "sick", "status": "unhealthy", "at_risk": False, "may_succeed": False},
+            {"instance_id": "b", "service_name": "svc", "status": "healthy", "at_risk": False, "may_succeed": True},
+            {
+                "instance_id": "sick",
+                "service_name": "svc",
+                "status": "unhealthy",
+                "at_risk": False,
+                "may_succeed": False,
+            },
         ],
         "standby_count": 2,
         "vacant_since_ms": None,

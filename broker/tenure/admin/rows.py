@@ -28,6 +28,7 @@ class StandbyShown(Struct, frozen=True, kw_only=True):
     """Who stands by."""
 
     instance_id: str
+    service_name: str
     status: ServiceStatus
     at_risk: bool
     may_succeed: bool
@@ -75,6 +76,7 @@ def row_of(view: ResourceView, vacant_since_ms: int | None, *, is_moving: bool) 
         standbys=[
             StandbyShown(
                 instance_id=standby.instance_id,
+                service_name=standby.service_name,
                 status=standby.status,
                 at_risk=standby.is_at_risk,
                 may_succeed=standby.may_succeed,

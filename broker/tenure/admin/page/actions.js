@@ -1,7 +1,7 @@
 // What changes something: each asks first, says what will happen, and tells what the server answered.
 
 import { Problem, hasToken, keepName, keepToken, name, path, send } from "./api.js";
-import { announce, h, span } from "./dom.js";
+import { announce, h, named, span } from "./dom.js";
 
 const dialog = document.getElementById("dialog");
 
@@ -15,12 +15,12 @@ const PAUSES = [
 /** Moves the role of a resource, to somebody or to whoever is next. */
 export function askForSwitchover(view) {
   const ready = view.standbys.filter((one) => one.may_succeed);
-  const to = h("select", { name: "to" }, h("option", { value: "" }, `whoever is next (${ready[0]?.instance_id ?? "nobody"})`),
-    ready.map((one, index) => h("option", { value: index }, `${one.service_name}/${one.instance_id}`)));
+  const to = h("select", { name: "to" }, h("option", { value: "" }, `whoever is next (${ready[0] ? named(ready[0]) : "nobody"})`),
+    ready.map((one, index) => h("option", { value: index }, named(one))));
   const drain = h("input", { name: "drain_ms", type: "number", min: 0, max: 3_600_000, step: 1, value: 1_000, required: true });
   open(`Move ${view.resource_id}`, {
     what: [
-      `${view.active.instance_id} is asked to stop. It stays active until it has said that it stopped, at most for the time below.`,
+      `${named(view.active)} is asked to stop. It stays active until it has said that it stopped, at most for the time below.`,
       "If it does not say so in time, its lease is not renewed any more, and it ends with that.",
       "Then the one you choose is promoted under a new epoch. At no moment are two active.",
       ...(view.pause ? ["Failover is paused: if it is lost, or does not say that it stopped, nobody is promoted."] : []),
@@ -30,7 +30,7 @@ export function askForSwitchover(view) {
     act: (by) =>
       send("POST", `${path("resources", view.resource_id)}/switchover`,
         { epoch: view.active.epoch, ...chosen(ready[to.value]), drain_ms: Number(drain.value), by }),
-    done: `${view.active.instance_id} is asked to step down`,
+    done: `${named(view.active)} is asked to step down`,
   });
 }
 
@@ -78,7 +78,7 @@ export function askForResume(view) {
 
 /** Takes a person's word that a process is dead. */
 export function askForDeath(instance) {
-  open(`${instance.instance_id} is dead?`, {
+  open(`${named(instance)} is dead?`, {
     what: [
       "Its session ends at once, with everything it is registered for, and standbys take over.",
       "If its process still runs, two may be at work at the same time. Make sure that it is gone, or cut off from what it works on.",
@@ -87,7 +87,7 @@ export function askForDeath(instance) {
     confirm: "It is dead",
     isGrave: true,
     act: (by) => send("DELETE", `${path("services", instance.service_name, "instances", instance.instance_id)}?confirm_dead=true&resource_id=${encodeURIComponent(instance.resource_id)}&by=${encodeURIComponent(by)}`),
-    done: `${instance.instance_id} has been taken out`,
+    done: `${named(instance)} has been taken out`,
   });
 }
 

@@ -2,8 +2,8 @@
 
 import { askForToken } from "./actions.js";
 import { Detail } from "./detail.js";
-import { clock, span, tick } from "./dom.js";
-import { Live } from "./live.js";
+import { clock, named, span, tick } from "./dom.js";
+import { Live, isVacant } from "./live.js";
 import { Table } from "./table.js";
 
 const live = new Live();
@@ -33,23 +33,47 @@ function showState() {
   document.body.classList.toggle("is-stale", state in STALE);
 }
 
-function route() {
+/** The resource that the address names; null for none. */
+function idShown() {
   const found = /^#\/resources\/(.+)$/.exec(location.hash);
-  let id = null;
   try {
-    id = found ? decodeURIComponent(found[1]) : null;
+    return found ? decodeURIComponent(found[1]) : null;
   } catch {
-    location.hash = "#/"; // it names nothing
+    return null;
   }
+}
+
+/** Puts into the tab's title what somebody should see there who looks at something else. */
+function showTitle() {
+  const id = idShown();
+  const said = [live.state in STALE ? "✕ not live" : "", id === null ? vacancies() : stateOf(id), "Tenure"];
+  document.title = said.filter(Boolean).join(" | ");
+}
+
+function vacancies() {
+  const count = [...live.rows.values()].filter(isVacant).length;
+  return count ? `▲ ${count} with nobody active` : "";
+}
+
+function stateOf(id) {
+  const row = live.rows.get(id);
+  if (!row) return id;
+  return isVacant(row) ? `▲ ${id}: nobody active` : `${id}: ${row.active ? named(row.active) : "moving"}`;
+}
+
+function route() {
+  const id = idShown();
   document.getElementById("overview").hidden = id !== null;
   detail.show(id);
   if (id !== null) window.scrollTo(0, 0);
+  showTitle();
 }
 
 live.addEventListener("state", () => {
   showState();
   table.draw();
 });
+for (const changed of ["all", "some", "state"]) live.addEventListener(changed, showTitle);
 live.addEventListener("refused", () => askForToken(() => live.retry()));
 addEventListener("hashchange", () => {
   route();

@@ -2,7 +2,8 @@
 
 import { askForCancel, askForDeath, askForPause, askForResume, askForSwitchover } from "./actions.js";
 import { get, path } from "./api.js";
-import { ago, clock, dayAndClock, h, span } from "./dom.js";
+import { ago, clock, dayAndClock, h, named, span } from "./dom.js";
+import { BRIEF_MS, isVacant } from "./live.js";
 import { health } from "./table.js";
 import { Timeline, tenureTable } from "./timeline.js";
 
@@ -20,6 +21,7 @@ export class Detail {
     this.#live = live;
     this.element = document.getElementById("detail");
     live.addEventListener("all", () => this.#later(0));
+    live.addEventListener("state", () => live.state === "live" && this.#later(0));
     live.addEventListener("some", ({ detail }) => this.#id !== null && detail.includes(this.#id) && this.#later(AGAIN_MS));
   }
 
@@ -50,7 +52,7 @@ export class Detail {
     const where = path("resources", id);
     try {
       const found = await get(`${where}?stale=true`);
-      const tenures = found.connected ? (await get(`${where}/history?limit=200`)).tenures : (this.#found?.tenures ?? []);
+      const tenures = found.connected ? (await get(`${where}/history?limit=200`)).tenures : (this.#found?.tenures ?? null);
       if (number === this.#asked) this.#found = { found, tenures };
     } catch (error) {
       if (number !== this.#asked) return;
@@ -67,23 +69,31 @@ export class Detail {
       this.element.replaceChildren(back, h("h1", { id: "detail-title" }, this.#id), h("p", { className: "note" }, error));
       return;
     }
-    const open = this.element.querySelector("details")?.open;
-    this.#timeline.show(tenures);
-    const table = tenureTable(tenures);
-    if (open) table.open = true;
+    const past = this.#past(tenures);
     const resource = { ...found.resource, standbys: found.resource.standbys.map((one, index) => ({ ...one, may_succeed: found.succession[index].is_eligible })) };
+    const row = this.#live.rows.get(this.#id) ?? resource;
     const focused = document.activeElement?.id;
     this.element.replaceChildren(
       back,
       h("div", { className: "detail-head" },
-        h("div", {}, h("h1", { id: "detail-title" }, resource.resource_id), h("p", { className: "sub" }, health(this.#live.rows.get(this.#id) ?? resource))),
+        h("div", {}, h("h1", { id: "detail-title" }, resource.resource_id), h("p", { className: "sub" }, health(row))),
         h("div", { className: "actions" }, this.#actions(resource))),
       ...notes(found),
-      h("section", { className: "card" }, h("h2", {}, "Who is active, and who would be next"), line(found)),
-      h("section", { className: "card" }, h("h2", {}, "Who was active when"), this.#timeline.element, table),
-      h("section", { className: "card" }, h("h2", {}, "How the role moved"), moves(found.moves)),
+      h("section", { className: "card" }, h("h2", {}, "Who is active, and who would be next"), line(found, isVacant(row))),
+      h("section", { className: "card" }, h("h2", {}, "Who was active when"), past),
+      h("section", { className: "card" }, h("h2", {}, "How the role moved"), moves(found.moves, tenures ?? [])),
     );
     if (focused) document.getElementById(focused)?.focus();
+  }
+
+  /** Who was active when, as a picture and as a table; null if nobody can be asked. */
+  #past(tenures) {
+    if (!tenures) return h("p", { className: "sub" }, "Only the broker knows that: it is shown when it is heard again.");
+    const isOpen = this.element.querySelector("details")?.open;
+    this.#timeline.show(tenures);
+    const table = tenureTable(tenures);
+    if (isOpen) table.open = true;
+    return h("div", {}, this.#timeline.element, table);
   }
 
   #actions(resource) {
@@ -113,18 +123,18 @@ function notes({ resource, at_risk: risk }) {
   return said.map((text) => h("p", { className: "note" }, text));
 }
 
-function line({ resource, succession }) {
+function line({ resource, succession }, isNobodyActive) {
   const { active } = resource;
   const people = [
     active
-      ? h("li", { className: "active" }, h("b", {}, active.instance_id), h("span", { className: "badge good" }, "active"), ` epoch ${active.epoch}`,
-          h("div", { className: "sub" }, `${active.service_name}, ${active.status}, for `, ago(active.since_ms)), dead(active))
-      : h("li", { className: "nobody" }, h("b", {}, "Nobody is active")),
+      ? h("li", { className: "active" }, h("b", {}, named(active)), h("span", { className: "badge good" }, "active"), ` epoch ${active.epoch}`,
+          h("div", { className: "sub" }, `${active.status}, for `, ago(active.since_ms)), dead(active))
+      : h("li", { className: isNobodyActive ? "nobody" : "" }, h("b", {}, isNobodyActive ? "Nobody is active" : "The role moves …")),
   ];
   succession.forEach((place, index) => {
     const standby = resource.standbys[index];
     people.push(
-      h("li", { className: place.is_eligible ? "" : "unfit" }, h("b", {}, place.instance_id), place.is_eligible ? (index ? `number ${index + 1} in line` : "next in line") : "stands by",
+      h("li", { className: place.is_eligible ? "" : "unfit" }, h("b", {}, named(place)), place.is_eligible ? (index ? `number ${index + 1} in line` : "next in line") : "stands by",
         h("div", { className: "sub" }, place.why), standby ? dead(standby) : null),
     );
   });
@@ -139,14 +149,16 @@ function dead(instance) {
   return h("button", { type: "button", className: "act grave", onclick: () => askForDeath(instance) }, "It is dead …");
 }
 
-function moves(all) {
+function moves(all, tenures) {
   if (!all.length) return h("p", { className: "sub" }, "It has not moved, as far as the broker and the events that are kept can tell.");
   const newestFirst = [...all].reverse();
+  const holders = new Map(tenures.map((tenure) => [tenure.epoch, named(tenure)]));
+  const holder = (epoch, instanceId) => holders.get(epoch) ?? (instanceId || "nobody");
   return h("ol", { className: "moves" }, newestFirst.map((move) => {
     const steps = move.steps.map((step, index) =>
       h("li", {}, h("span", {}, index ? `+${step.after_ms.toLocaleString()} ms` : clock(move.began_ms)), h("span", {}, step.what)));
-    const gap = move.gap_ms === null ? null : h("span", { className: "badge bad" }, `nobody for ${span(move.gap_ms)}`);
-    return h("li", {}, h("b", {}, `${move.old_instance_id} → ${move.new_instance_id || "nobody"}`), ` ${move.why} `, gap,
+    const gap = move.gap_ms === null ? null : h("span", { className: `badge ${move.gap_ms < BRIEF_MS ? "" : "bad"}` }, `nobody for ${span(move.gap_ms)}`);
+    return h("li", {}, h("b", {}, `${holder(move.old_epoch, move.old_instance_id)} → ${holder(move.new_epoch, move.new_instance_id)}`), ` ${move.why} `, gap,
       h("div", { className: "sub" }, dayAndClock(move.began_ms)), h("ol", {}, steps));
   }));
 }

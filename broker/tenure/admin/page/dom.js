@@ -17,6 +17,7 @@ export function h(tag, properties = {}, ...children) {
 
 const clockFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const dayFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+const dateFormat = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 export function clock(unixMs) {
   return `${clockFormat.format(unixMs)}.${String(Math.floor(unixMs) % 1000).padStart(3, "0")}`;
@@ -28,7 +29,12 @@ export function dayAndClock(unixMs) {
 
 /** A point in time, as exactly as a picture of so many milliseconds can show it. */
 export function moment(unixMs, widthMs) {
-  return widthMs < 86_400_000 ? clockFormat.format(unixMs) : `${dayFormat.format(unixMs)}, ${clockFormat.format(unixMs).slice(0, 5)}`;
+  return widthMs < 86_400_000 ? clockFormat.format(unixMs) : dateFormat.format(unixMs);
+}
+
+/** An instance, so that nobody takes it for one of the same name in another service. */
+export function named(instance) {
+  return `${instance.service_name}/${instance.instance_id}`;
 }
 
 /** A span of time in the largest unit that says enough: 8 ms, 1.4 s, 12 min, 3 h 5 min, 2 d. */

@@ -7,6 +7,12 @@ import { events } from "./api.js";
 
 const SILENCE_MS = 20_000; // the server says something at least every 15 s
 const RETRY_MS = [250, 500, 1_000, 2_000];
+export const BRIEF_MS = 1_000; // what a move costs is less, and nothing to alarm anybody about
+
+/** Whether nobody is active for a resource, and that is not just a role that moves. */
+export function isVacant(row) {
+  return !row.active && !row.isBrief;
+}
 
 export class Live extends EventTarget {
   rows = new Map();
@@ -65,7 +71,7 @@ export class Live extends EventTarget {
             this.#tell("all");
             break;
           case "rows":
-            for (const row of data.rows) this.rows.set(row.resource_id, row);
+            for (const row of data.rows) this.#take(row);
             this.#tell("some", data.rows.map((row) => row.resource_id));
             break;
           case "gone":
@@ -86,6 +92,21 @@ export class Live extends EventTarget {
       clearTimeout(silence);
       giveUp.abort();
     }
+  }
+
+  /** Takes in a row that has changed; a vacancy that was not there before is brief until it has lasted. */
+  #take(row) {
+    const { resource_id: id, epoch } = row;
+    const before = this.rows.get(id);
+    row.isBrief = !row.active && (!before || Boolean(before.active) || before.isBrief);
+    this.rows.set(id, row);
+    if (!row.isBrief || before?.isBrief) return;
+    setTimeout(() => {
+      const now = this.rows.get(id);
+      if (!now?.isBrief || now.epoch !== epoch) return;
+      this.rows.set(id, { ...now, isBrief: false });
+      this.#tell("some", [id]);
+    }, BRIEF_MS);
   }
 
   #become(state, sinceMs) {

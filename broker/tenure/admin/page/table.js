@@ -1,13 +1,14 @@
 // The table of resources: tiles that count and filter, search, sorting, and no more rows drawn than are looked at.
 
-import { ago, announce, h } from "./dom.js";
+import { ago, announce, h, named } from "./dom.js";
+import { isVacant } from "./live.js";
 
 const STEP = 200; // rows drawn at first, and more at a time while somebody scrolls on
 
 /** What a tile counts and shows. */
 const TILES = [
   { key: "all", label: "resources", test: () => true },
-  { key: "vacant", label: "nobody active", tone: "bad", test: (row) => !row.active },
+  { key: "vacant", label: "nobody active", tone: "bad", test: isVacant },
   { key: "risk", label: "active at risk", tone: "warn", test: (row) => Boolean(row.active?.at_risk) },
   { key: "alone", label: "no standby ready", tone: "warn", test: (row) => !row.standbys.some((one) => one.may_succeed) },
   { key: "paused", label: "failover paused", tone: "warn", test: (row) => Boolean(row.pause) },
@@ -15,7 +16,7 @@ const TILES = [
 
 const COLUMNS = [
   { key: "resource", label: "Resource", by: (row) => row.resource_id },
-  { key: "active", label: "Active", by: (row) => row.active?.instance_id ?? "" },
+  { key: "active", label: "Active", by: (row) => (row.active ? named(row.active) : "") },
   { key: "epoch", label: "Epoch", by: (row) => row.epoch },
   { key: "since", label: "For", by: (row) => -(row.active?.since_ms ?? 0) },
   { key: "standbys", label: "Next in line", by: (row) => row.standby_count },
@@ -26,12 +27,12 @@ const names = new Intl.Collator(undefined, { numeric: true });
 
 /** The lower, the sooner somebody should look. */
 function trouble(row) {
-  if (!row.active) return 0;
-  if (row.active.at_risk) return 1;
+  if (isVacant(row)) return 0;
+  if (row.active?.at_risk) return 1;
   if (row.switchover) return 2;
   if (row.pause) return 3;
   if (!row.standbys.some((one) => one.may_succeed)) return 4;
-  return row.active.status === "healthy" ? 6 : 5;
+  return !row.active || row.active.status === "healthy" ? 6 : 5;
 }
 
 export class Table {
@@ -66,9 +67,9 @@ export class Table {
       const row = this.#live.rows.get(id);
       const drawn = this.#drawn.get(id);
       if (row && drawn && drawn.row.epoch !== row.epoch && row.active) {
-        announce(`${row.active.instance_id} is active for ${id}`);
+        announce(`${named(row.active)} is active for ${id}`);
         drawn.isNew = true;
-      } else if (row && drawn && drawn.row.active && !row.active) announce(`Nobody is active for ${id}`);
+      } else if (row && drawn && !isVacant(drawn.row) && isVacant(row)) announce(`Nobody is active for ${id}`);
     }
     if (!this.#pending) {
       this.#pending = requestAnimationFrame(() => this.draw());
@@ -94,7 +95,6 @@ export class Table {
     empty.textContent = all
       ? "No resource matches. Clear the search or choose “resources” above."
       : "Nobody is registered yet. Start one with  tenure run --service demo -- sleep 600";
-    document.title = title(rows, this.#live.state);
   }
 
   #chosen(rows) {
@@ -221,7 +221,7 @@ const texts = new WeakMap();
 function textOf(row) {
   let text = texts.get(row);
   if (text === undefined) {
-    const people = [row.active, ...row.standbys].filter(Boolean).map((one) => one.instance_id);
+    const people = [row.active, ...row.standbys].filter(Boolean).map(named);
     text = [row.resource_id, ...row.service_names, ...people].join("\n").toLowerCase();
     texts.set(row, text);
   }
@@ -231,7 +231,8 @@ function textOf(row) {
 function drawnRow(row) {
   const { active } = row;
   const standbys = row.standbys.slice(0, 3).map((one) =>
-    h("li", { className: one.may_succeed ? "" : "unfit", title: one.may_succeed ? one.status : `may not take over: ${one.status}` }, one.instance_id,
+    h("li", { className: one.may_succeed ? "" : "unfit", title: one.may_succeed ? one.status : `may not take over: ${one.status}` },
+      row.service_names.length > 1 ? named(one) : one.instance_id,
       one.may_succeed ? "" : h("span", { className: "unseen" }, " (may not take over)")),
   );
   const others = row.standby_count - standbys.length;
@@ -241,7 +242,7 @@ function drawnRow(row) {
     {},
     h("th", { scope: "row" }, h("a", { href: `#/resources/${encodeURIComponent(row.resource_id)}` }, row.resource_id),
       h("div", { className: "sub" }, row.service_names.join(", "))),
-    h("td", { "data-label": "Active" }, active ? active.instance_id : h("span", { className: "badge bad" }, "nobody")),
+    h("td", { "data-label": "Active" }, active ? named(active) : isVacant(row) ? h("span", { className: "badge bad" }, "nobody") : "…"),
     h("td", { "data-label": "Epoch", className: "number" }, active ? String(row.epoch) : "–"),
     h("td", { "data-label": "For", className: "number" }, active ? ago(active.since_ms) : row.vacant_since_ms ? ago(row.vacant_since_ms) : "–"),
     h("td", { "data-label": "Next in line" }, standbys.length ? h("ol", { className: "queue" }, standbys) : h("span", { className: "sub" }, "nobody")),
@@ -253,17 +254,12 @@ function drawnRow(row) {
 export function health(row) {
   const badges = [];
   const add = (tone, text) => badges.push(h("span", { className: `badge ${tone}` }, text), " ");
-  if (!row.active) add("bad", "nobody active");
+  if (isVacant(row)) add("bad", "nobody active");
+  else if (!row.active) add("", "moving");
   else if (row.active.at_risk) add("warn", row.active.status === "late" ? "late" : "at risk");
   else add(row.active.status === "healthy" ? "good" : "warn", row.active.status);
   if (row.switchover) add("warn", "moving");
   if (row.pause) add("warn", "paused");
   if (!row.standbys.some((one) => one.may_succeed)) add("warn", "no standby ready");
   return badges;
-}
-
-function title(rows, state) {
-  if (state !== "live") return state === "connecting" ? "Tenure" : "✕ not live | Tenure";
-  const vacant = rows.filter((row) => !row.active).length;
-  return vacant ? `▲ ${vacant} with nobody active | Tenure` : "Tenure";
 }

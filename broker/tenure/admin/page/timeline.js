@@ -1,13 +1,15 @@
 // Who was active when, as a picture: a lane for each instance, a bar for each tenure, and red where nobody was active.
 
-import { dayAndClock, h, moment, span } from "./dom.js";
+import { dayAndClock, h, moment, named, span } from "./dom.js";
+import { BRIEF_MS } from "./live.js";
 
-const WIDTH = 900;
-const LEFT = 150;
+const LEFT = 150; // for the names beside the lanes
+const NARROW = 560; // below it names stand above their lanes
+const NAME = 15;
+const LETTER = 7; // about as wide as a letter is
 const LANE = 26;
 const TOP = 24;
 const BAR_MIN = 2; // a tenure of a few milliseconds is seen too
-const LONG_MS = 1_000; // a shorter gap is what a move costs: a tick on the axis, not a stroke through the picture
 
 const RANGES = [
   { label: "15 min", ms: 15 * 60_000 },
@@ -34,10 +36,12 @@ export function spans(tenures, nowMs) {
 export class Timeline {
   #range = null;
   #tenures = [];
+  #width = 0;
 
   constructor() {
     this.ranges = h("div", { className: "ranges", role: "group", "aria-label": "How far back" });
     this.picture = h("div");
+    new ResizeObserver(() => this.picture.clientWidth !== this.#width && requestAnimationFrame(() => this.draw())).observe(this.picture);
     this.element = h("div", {}, this.ranges, this.picture);
   }
 
@@ -47,7 +51,10 @@ export class Timeline {
     this.draw();
   }
 
+  /** Draws as wide as there is room, so that letters are as large as everywhere; not before that is known. */
   draw() {
+    this.#width = this.picture.clientWidth;
+    if (!this.#width) return;
     const nowMs = Date.now();
     const oldest = Math.min(...this.#tenures.map((tenure) => tenure.began_ms), nowMs);
     const ageMs = nowMs - oldest;
@@ -62,7 +69,7 @@ export class Timeline {
       return;
     }
     const from = fitting.ms === Infinity ? oldest - Math.max(1_000, (nowMs - oldest) * 0.02) : nowMs - fitting.ms;
-    this.picture.replaceChildren(drawn(spans(this.#tenures, nowMs), from, nowMs));
+    this.picture.replaceChildren(drawn(spans(this.#tenures, nowMs), from, nowMs, this.#width));
   }
 
   #choose(range) {
@@ -72,17 +79,24 @@ export class Timeline {
   }
 }
 
-function drawn(all, from, to) {
+function drawn(all, from, to, width) {
   const seen = all.filter((one) => one.to >= from);
-  const lanes = [...new Set(seen.filter((one) => one.tenure).map((one) => one.tenure.instance_id))];
-  const height = TOP + lanes.length * LANE + 6;
-  const x = (ms) => LEFT + (Math.max(0, ms - from) / (to - from)) * (WIDTH - LEFT - 8);
+  const lanes = [...new Set(seen.filter((one) => one.tenure).map((one) => named(one.tenure)))];
+  const isNarrow = width < NARROW;
+  const left = isNarrow ? 0 : LEFT;
+  const above = isNarrow ? NAME : 0;
+  const height = TOP + lanes.length * (LANE + above) + 6;
+  const room = width - left - (isNarrow ? 0 : 8);
+  const x = (ms) => left + (Math.max(0, ms - from) / (to - from)) * room;
+  const y = (lane) => TOP + lane * (LANE + above) + above + 3;
   const svg = (tag, properties, ...children) => h(`svg:${tag}`, properties, ...children);
   const parts = lanes.map((instance, index) => [
-    svg("rect", { class: "lane", x: LEFT, y: TOP + index * LANE + 3, width: WIDTH - LEFT - 8, height: LANE - 6, rx: 3 }),
-    svg("text", { x: LEFT - 8, y: TOP + index * LANE + 17, "text-anchor": "end" }, shortened(instance)),
+    svg("rect", { class: "lane", x: left, y: y(index), width: room, height: LANE - 6, rx: 3 }),
+    isNarrow
+      ? svg("text", { x: 0, y: y(index) - 4 }, shortened(instance, Math.floor(room / LETTER)))
+      : svg("text", { x: left - 8, y: y(index) + 14, "text-anchor": "end" }, shortened(instance, Math.floor(left / LETTER))),
   ]);
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((part) => {
+  const ticks = (isNarrow ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]).map((part) => {
     const at = from + (to - from) * part;
     const anchor = part === 0 ? "start" : part === 1 ? "end" : "middle";
     const label = part === 1 ? "now" : moment(at, to - from);
@@ -92,24 +106,26 @@ function drawn(all, from, to) {
     ];
   });
   const bars = seen.map(({ tenure, from: begin, to: end, isOpen }) => {
-    const width = Math.max(BAR_MIN, x(end) - x(begin));
+    const length = Math.max(BAR_MIN, x(end) - x(begin));
     if (!tenure) {
       const told = `nobody for ${span(end - begin)}${isOpen ? " until now" : ""}, from ${dayAndClock(begin)}`;
-      const isLong = isOpen || end - begin >= LONG_MS;
-      return svg("rect", { class: "gap", x: x(begin), y: TOP - (isLong ? 6 : 8), width, height: isLong ? height - TOP + 4 : 8 }, svg("title", {}, told));
+      const isLong = end - begin >= BRIEF_MS; // a shorter one is a tick on the axis, not a stroke through the picture
+      return svg("rect", { class: "gap", x: x(begin), y: TOP - (isLong ? 6 : 8), width: length, height: isLong ? height - TOP + 4 : 8 }, svg("title", {}, told));
     }
-    const lane = lanes.indexOf(tenure.instance_id);
-    const told = `${tenure.instance_id}, epoch ${tenure.epoch}: ${dayAndClock(begin)}, for ${span(end - begin)}${tenure.reason ? `, ended: ${tenure.reason}` : ", active now"}`;
-    return svg("rect", { class: tenure.ended_ms === null ? "held now" : "held", x: x(begin), y: TOP + lane * LANE + 3, width, height: LANE - 6, rx: 2 },
+    const lane = lanes.indexOf(named(tenure));
+    const told = `${named(tenure)}, epoch ${tenure.epoch}: ${dayAndClock(begin)}, for ${span(end - begin)}${tenure.reason ? `, ended: ${tenure.reason}` : ", active now"}`;
+    return svg("rect", { class: tenure.ended_ms === null ? "held now" : "held", x: x(begin), y: y(lane), width: length, height: LANE - 6, rx: 2 },
       svg("title", {}, told));
   });
   const gaps = seen.filter((one) => !one.tenure);
   const said = `${lanes.length} instances in ${span(to - from)}; nobody was active ${gaps.length} times, ${span(gaps.reduce((sum, gap) => sum + gap.to - Math.max(from, gap.from), 0))} in all. The table below says the same.`;
-  return svg("svg", { class: "timeline", viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": said }, ...ticks.flat(), ...parts.flat(), ...bars);
+  return svg("svg", { class: "timeline", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": said }, ...ticks.flat(), ...parts.flat(), ...bars);
 }
 
-function shortened(text) {
-  return text.length > 20 ? `${text.slice(0, 18)}…` : text;
+/** At most so many letters: what is too much is left out in the middle, as both ends tell names apart. */
+function shortened(text, letters) {
+  const half = Math.floor((letters - 1) / 2);
+  return text.length > letters ? `${text.slice(0, half)}…${text.slice(-half)}` : text;
 }
 
 /** The same for who cannot see a picture, or wants the numbers: the newest first. */
@@ -117,13 +133,13 @@ export function tenureTable(tenures) {
   const rows = tenures.map((tenure) =>
     h("tr", {},
       h("th", { scope: "row", className: "number" }, String(tenure.epoch)),
-      h("td", {}, tenure.instance_id),
-      h("td", { className: "number" }, dayAndClock(tenure.began_ms)),
-      h("td", { className: "number" }, span((tenure.ended_ms ?? Date.now()) - tenure.began_ms)),
-      h("td", {}, tenure.reason ?? h("span", { className: "badge good" }, "active")),
+      h("td", { "data-label": "Instance" }, named(tenure)),
+      h("td", { "data-label": "From", className: "number" }, dayAndClock(tenure.began_ms)),
+      h("td", { "data-label": "For", className: "number" }, span((tenure.ended_ms ?? Date.now()) - tenure.began_ms)),
+      h("td", { "data-label": "Why it ended" }, tenure.reason ?? h("span", { className: "badge good" }, "active")),
     ),
   );
   const head = ["Epoch", "Instance", "From", "For", "Why it ended"].map((text) => h("th", { scope: "col" }, text));
   return h("details", {}, h("summary", {}, `The ${tenures.length} newest tenures as a table`),
-    h("div", { className: "scroller" }, h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows))));
+    h("div", { className: "scroller" }, h("table", { className: "folds" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows))));
 }
