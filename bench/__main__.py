@@ -23,6 +23,7 @@ from bench.scale import scale
 from bench.soak import soak
 from bench.storm import storm
 from bench.switchover import switchovers
+from bench.watched import watched
 from tenure.contract.errors import TenureError
 
 app = typer.Typer(
@@ -52,6 +53,7 @@ app.command("switchover")(switchovers)
 app.command()(storm)
 app.command()(scale)
 app.command()(soak)
+app.command()(watched)
 app.command()(peers)
 app.command("all")(everything)
 

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Protocol
 
 import typer
 
-from bench import claim, ensure, event, failover, reject, scale, soak, storm, switchover
+from bench import claim, ensure, event, failover, reject, scale, soak, storm, switchover, watched
 from bench.options import A_DISK, Directory, keep
 from bench.peers import comparison
 from bench.processes import ProcessFailedError
@@ -45,6 +45,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "storm": _bench(storm.plan, storm.run),
     "scale": _bench(scale.plan, scale.run),
     "soak": _bench(soak.plan, soak.run),
+    "watched": _bench(watched.plan, watched.run),
     "peers": _bench(comparison.plan, comparison.run),
 }
 
