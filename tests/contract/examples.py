@@ -42,6 +42,7 @@ from tenure.contract.interventions import (
     SwitchoverCancelled,
     SwitchoverStarted,
 )
+from tenure.contract.measurements import Count, GetMeasurements, Histogram, Measurements
 from tenure.contract.message import Message
 from tenure.contract.messages import (
     BrokerMessage,
@@ -234,6 +235,45 @@ MOVE_SHORT: Final = Move(
 )
 RESOURCE_VACANT: Final = ResourceView(resource_id="account-43", last_epoch=0, active=None, standbys=(), standby_count=0)
 
+COMMITS_US: Final = Histogram(bounds=(100, 1_000), counts=(3, 2, 1), total=4_711)
+MEASUREMENTS_SHORT: Final = Measurements(
+    history_id=HISTORY,
+    revision=0,
+    started_ms=AT_MS,
+    sessions=0,
+    connections=0,
+    sessions_opened=0,
+    commits_us=COMMITS_US,
+    batch_events=Histogram(bounds=(1, 2), counts=(0, 0, 0), total=0),
+    loop_lag_us=Histogram(bounds=(100, 1_000), counts=(0, 0, 0), total=0),
+    lease_margins_permille=Histogram(bounds=(500, 1_000), counts=(0, 0, 0), total=0),
+)
+MEASUREMENTS_FULL: Final = Measurements(
+    history_id=HISTORY,
+    revision=300,
+    started_ms=AT_MS,
+    sessions=2,
+    connections=4,
+    sessions_opened=5,
+    sessions_ended=(Count(of="died", count=1), Count(of="goodbye", count=2)),
+    switchovers=(Count(of="switchover", count=1),),
+    refusals=(Count(of="not_active", count=2), Count(of="role_conflict", count=12)),
+    commits_refused=1,
+    requests_us=(
+        Histogram(of="heartbeat", bounds=(100, 1_000), counts=(7, 0, 0), total=350),
+        Histogram(of="register", bounds=(100, 1_000), counts=(0, 3, 1), total=5_000),
+    ),
+    commits_us=COMMITS_US,
+    batch_events=Histogram(bounds=(1, 2), counts=(3, 2, 1), total=12),
+    loop_lag_us=Histogram(bounds=(100, 1_000), counts=(9, 1, 0), total=1_200),
+    lease_margins_permille=Histogram(bounds=(500, 1_000), counts=(1, 99, 0), total=79_000),
+    failovers_ms=(Histogram(of="died", bounds=(1, 10), counts=(0, 1, 0), total=2),),
+    vacancies_ms=(
+        Histogram(of="died", bounds=(1, 10), counts=(0, 1, 0), total=2),
+        Histogram(of="switchover", bounds=(1, 10), counts=(1, 0, 0), total=1),
+    ),
+)
+
 REGISTERED_FULL: Final = Registered(
     registration_id=42,
     resource_id="account-42",
@@ -383,6 +423,7 @@ CLIENT: Final = (
     Example("client", "short", ReadEvents()),
     Example("client", "full", ListTenures(resource_id="account-42", before=42, limit=100)),
     Example("client", "short", ListTenures(resource_id="account-42")),
+    Example("client", "full", GetMeasurements()),
 )
 
 BROKER: Final = (
@@ -497,6 +538,8 @@ BROKER: Final = (
         ),
     ),
     Example("broker", "short", TenurePage(history_id=HISTORY, tenures=())),
+    Example("broker", "full", MEASUREMENTS_FULL),
+    Example("broker", "short", MEASUREMENTS_SHORT),
     Example("broker", "full", ErrorReply(error=ERROR_FULL)),
     Example("broker", "full", Closing()),
 )

@@ -17,6 +17,7 @@ from tenure.contract.errors import ErrorCode, ErrorInfo
 from tenure.contract.events import AnyEvent, Event, PreviousHolder, RoleChangedEvent
 from tenure.contract.interventions import RoleChange, RoleChangeResult
 from tenure.contract.limits import PROTOCOL_VERSION
+from tenure.contract.measurements import Count, Histogram
 from tenure.contract.message import Message
 from tenure.contract.messages import Entered, GivenUp, ProcessIdentity, RegisterResult, RoleStatement
 from tenure.contract.views import Holder, Move, Pause, Presence, ResourceView, ServiceInstance, Switchover, TenureView
@@ -52,6 +53,8 @@ TYPES: tuple[type[Struct], ...] = (
     TenureView,
     RoleChange,
     RoleChangeResult,
+    Count,
+    Histogram,
 )
 MESSAGES = tuple(kind for direction in ("client", "broker", "stream") for kind in kinds(direction))
 EVENTS = kinds("event")

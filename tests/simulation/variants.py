@@ -323,8 +323,8 @@ class RepliesBeforeCommit(BrokerCore):
     def take_batch(self) -> Batch | None:
         batch = super().take_batch()
         if batch is not None and self._batches.under_way is not None:
-            for connection, request_id, body in self._batches.under_way.replies:
-                self.outgoing.append(Outgoing(connection.route, request_id, body))
+            for connection, asked, body in self._batches.under_way.replies:
+                self.outgoing.append(Outgoing(connection.route, asked.request_id, body))
         return batch
 
 

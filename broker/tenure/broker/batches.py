@@ -12,6 +12,7 @@ from collections import deque
 import msgspec
 
 from tenure.broker.connections import Connection
+from tenure.broker.measurements import Asked
 from tenure.contract import codec
 from tenure.contract.events import AnyEvent
 from tenure.contract.limits import PAGE_ITEMS_MAX
@@ -31,7 +32,7 @@ class Pending:
         self.changes: list[Change] = []
         self.events: list[AnyEvent] = []
         self.encoded: list[bytes] = []
-        self.replies: list[tuple[Connection, bytes, bytes]] = []
+        self.replies: list[tuple[Connection, Asked, bytes]] = []
         """To whom, as the answer to which request, and what."""
         self.statements: dict[int, list[RoleStatement]] = {}
         """For sessions that did not ask, by their number."""
@@ -90,12 +91,12 @@ class Batches:
         for session, statement in decision.statements:
             pending.statements.setdefault(session, []).append(statement)
 
-    def answer_later(self, connection: Connection, request_id: bytes, body: bytes) -> bool:
+    def answer_later(self, connection: Connection, asked: Asked, body: bytes) -> bool:
         """File an answer behind all that it was computed from; False if that is stored, so that it may leave now."""
         pending = self._gathering[-1] if self._gathering[-1].events else self.under_way
         if pending is None:
             return False
-        pending.replies.append((connection, request_id, body))
+        pending.replies.append((connection, asked, body))
         self.unanswered += 1
         return True
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from tenure.broker.batches import Batches
 from tenure.broker.connections import Connection, Connections, Route
 from tenure.broker.core_limits import CoreLimits
+from tenure.broker.measurements import Asked, BrokerMeasurements
 from tenure.broker.pages import EventsRead, StoreRead, TenuresRead, events_page, store_read, tenures_page
 from tenure.broker.peers import Peer
 from tenure.contract import codec
@@ -40,6 +41,7 @@ from tenure.contract.interventions import (
     Switchover,
 )
 from tenure.contract.limits import REQUEST_ID_BYTES_MAX
+from tenure.contract.measurements import GetMeasurements
 from tenure.contract.messages import (
     BrokerMessage,
     ClientMessage,
@@ -74,6 +76,8 @@ class Outgoing(Struct, frozen=True, gc=False):
     request_id: bytes
     """Empty for what answers nothing."""
     body: bytes
+    asked: Asked | None = None
+    """What it answers, if that is measured."""
 
 
 class Intervention(NamedTuple):
@@ -118,14 +122,20 @@ class BrokerCore:
         self.interventions: list[Intervention] = []
         """What people asked for and what was decided on it, for the log; the caller takes them."""
         self.is_closing = False
+        self.measurements = BrokerMeasurements(stored, now.unix_ms)
         self._events_endpoints = events_endpoints
         self._broker = broker
         self._batches = Batches(self.limits.batch_max)
 
     # --- what comes in ------------------------------------------------------------------------------------------------
 
-    def receive(self, route: Route, frames: list[bytes], peer: Peer, now: Instant) -> ClientMessage | None:
-        """Take in one message; returns it if it was carried to the registry, for the shell's own book-keeping."""
+    def receive(
+        self, route: Route, frames: list[bytes], peer: Peer, now: Instant, received_s: float = 0.0
+    ) -> ClientMessage | None:
+        """Take in one message; returns it if it was not refused at once, for the shell's own book-keeping.
+
+        `received_s` is when it had come, by the clock that says when its answer leaves.
+        """
         if len(frames) not in _FRAMES or not 1 <= len(frames[0]) <= REQUEST_ID_BYTES_MAX:
             return None
         request_id, body = frames[:2]
@@ -137,25 +147,24 @@ class BrokerCore:
         except ProtocolError as error:
             self._refuse_unknown(route, request_id, InvalidRequestError(str(error)))
             return None
+        asked = Asked(request_id, type(request), received_s)
         try:
             self._check_load(connection, request)
             if isinstance(request, Hello):
-                self._hello(route, request_id, request, peer, now)
+                self._hello(route, asked, request, peer, now)
                 return request
             if connection is None:
                 raise HelloRequiredError("say hello first: this broker does not know you")
             if isinstance(request, Heartbeat):
                 if connection.channel is not Channel.CONTROL:
                     raise InvalidRequestError("heartbeats belong on the control channel")
-            elif isinstance(request, (ReadEvents, ListTenures)):
-                read = store_read(request, connection, request_id, self.registry.committed_revision)
-                connection.in_flight += 1
-                self.store_reads.append(read)
+                self._note_margin(connection.session, now)
+            elif self._is_read_elsewhere(request, connection, asked):
                 return request
         except RequestRefusedError as refusal:
             self._refuse_unknown(route, request_id, refusal)
             return None
-        self._record(self.registry.apply(request, connection.origin, now), connection, request_id, request)
+        self._record(self.registry.apply(request, connection.origin, now), connection, asked, request)
         return request
 
     def tick(self, now: Instant) -> None:
@@ -187,10 +196,11 @@ class BrokerCore:
         """The batch under way is durable, since `unix_ms` (0: nobody knows): what may be sent, and then published."""
         pending = self._batches.committed()
         self.registry.committed(pending.events, unix_ms)
+        self.measurements.committed(pending.events, unix_ms)
         outgoing: list[Outgoing] = []
-        for connection, request_id, body in pending.replies:
+        for connection, asked, body in pending.replies:
             connection.in_flight -= 1
-            outgoing.append(Outgoing(connection.route, request_id, body))
+            outgoing.append(Outgoing(connection.route, asked.request_id, body, asked))
         for session, statements in pending.statements.items():
             control = self.connections.current(session, Channel.CONTROL)
             if control is not None:
@@ -216,9 +226,10 @@ class BrokerCore:
         ends: list[SessionClosedEvent] = []
         for pending in self._batches.drop():
             ends += self._ends_that_stay_true(pending.events, code)
-            for connection, request_id, _ in pending.replies:
+            for connection, asked, _ in pending.replies:
                 connection.in_flight -= 1
-                self.outgoing.append(Outgoing(connection.route, request_id, body))
+                self.measurements.refused(code)
+                self.outgoing.append(Outgoing(connection.route, asked.request_id, body, asked))
         before, self.registry = self.registry, Registry(stored, now, self.registry.limits)
         self.registry.rolled_back_revision = before.rolled_back_revision
         if code is ErrorCode.STORAGE_UNAVAILABLE:
@@ -246,6 +257,7 @@ class BrokerCore:
 
     def refuse_read(self, read: StoreRead, refusal: RequestRefusedError) -> Outgoing:
         """The answer to a read of the store that cannot be had."""
+        self.measurements.refused(refusal.code)
         return _answer_read(read, ErrorReply(error=refusal.info))
 
     def progress(self) -> bytes:
@@ -276,7 +288,25 @@ class BrokerCore:
         presence = self.registry.state.sessions.get(end.session)
         return 0 if presence is None else len(presence.registrations)
 
-    def _hello(self, route: Route, request_id: bytes, hello: Hello, peer: Peer, now: Instant) -> None:
+    def _is_read_elsewhere(self, request: ClientMessage, connection: Connection, asked: Asked) -> bool:
+        """Whether it is a read that is not the registry's to answer; the store is to be asked, or it is answered."""
+        registry = self.registry
+        if isinstance(request, (ReadEvents, ListTenures)):
+            self.store_reads.append(store_read(request, connection, asked, registry.committed_revision))
+            connection.in_flight += 1
+        elif isinstance(request, GetMeasurements):
+            told = self.measurements.told(
+                registry.history_id,
+                registry.committed_revision,
+                sessions=len(registry.state.sessions),
+                connections=len(self.connections),
+            )
+            self.outgoing.append(Outgoing(connection.route, asked.request_id, codec.encode(told), asked))
+        else:
+            return False
+        return True
+
+    def _hello(self, route: Route, asked: Asked, hello: Hello, peer: Peer, now: Instant) -> None:
         if hello.session_id is not None:
             session = self.registry.state.session_numbers.get(hello.session_id)
             if session is not None and self.connections.is_outdated(route, session, hello):
@@ -286,20 +316,20 @@ class BrokerCore:
         if not isinstance(reply, Welcome):
             assert isinstance(reply, ErrorReply), "a hello is answered with welcome or error"
             connection = Connection(route, 0, hello.channel, hello.connection, peer)
-            self._record(decision, connection, request_id, hello)
+            self._record(decision, connection, asked, hello)
             return
         welcome = msgspec.structs.replace(reply, events_endpoints=self._events_endpoints, broker=self._broker)
         connection = self.connections.admit(route, reply.session, hello, peer)
-        self._record(msgspec.structs.replace(decision, reply=welcome), connection, request_id, hello)
+        self._record(msgspec.structs.replace(decision, reply=welcome), connection, asked, hello)
 
     def _check_load(self, connection: Connection | None, request: ClientMessage) -> None:
-        """Refuse what is too much. What keeps or ends leases is turned away from a connection's own flood alone."""
+        """Refuse what is too much. What no queue holds is turned away from a connection's own flood alone."""
         if connection is not None and connection.in_flight >= self.limits.requests_in_flight_max:
             raise OverloadedError(
                 f"{connection.in_flight} requests of this connection are unanswered; wait for answers first",
                 retry_after_ms=_RETRY_AFTER_MS,
             )
-        if isinstance(request, (Heartbeat, Goodbye)):
+        if isinstance(request, (Heartbeat, Goodbye, GetMeasurements)):  # the last is what an overload is seen by
             return
         if self.is_closing:
             raise _shutting_down()
@@ -313,7 +343,7 @@ class BrokerCore:
         self,
         decision: Decision,
         connection: Connection | None = None,
-        request_id: bytes = b"",
+        asked: Asked | None = None,
         request: ClientMessage | None = None,
     ) -> None:
         """File a decision: its changes for the next batch, its reply behind all it was computed from."""
@@ -324,40 +354,52 @@ class BrokerCore:
         if decision.events:
             self._batches.add(decision)
         reply = decision.reply
-        if connection is None or reply is None:
+        if connection is None or asked is None or reply is None:
             return
         body = codec.encode(reply)
         if not decision.is_immediate:
-            self._note_for_the_log(connection, request, reply)
-            if self._batches.answer_later(connection, request_id, body):
+            self._note_outcome(connection, request, reply)
+            if self._batches.answer_later(connection, asked, body):
                 connection.in_flight += 1
                 return
-        self.outgoing.append(Outgoing(connection.route, request_id, body))
+        self.outgoing.append(Outgoing(connection.route, asked.request_id, body, asked))
 
-    def _note_for_the_log(self, connection: Connection, request: ClientMessage | None, reply: BrokerMessage) -> None:
+    def _note_outcome(self, connection: Connection, request: ClientMessage | None, reply: BrokerMessage) -> None:
+        """Count what was refused, and keep for the log what belongs there."""
+        refusal = reply.error if isinstance(reply, ErrorReply) else None
+        if refusal is not None:
+            self.measurements.refused(refusal.code)
         if isinstance(request, Register):
-            if isinstance(reply, ErrorReply):
-                self._note_conflict(request, reply.error)
+            if refusal is not None:
+                self._note_conflict(request, refusal)
         elif isinstance(request, _INTERVENTIONS):
-            refusal = reply.error if isinstance(reply, ErrorReply) else None
             self.interventions.append(Intervention(request, connection.peer.identity, refusal))
         elif isinstance(request, RegisterMany) and isinstance(reply, RegisteredMany):
             for item, result in zip(request.items, reply.results, strict=True):
                 if result.error is not None:
+                    self.measurements.refused(result.error.code)
                     self._note_conflict(item, result.error)
 
     def _note_conflict(self, request: Register, error: ErrorInfo) -> None:
         if error.code is ErrorCode.ROLE_CONFLICT:
             self.conflicts.append((request, error))
 
+    def _note_margin(self, session: int, now: Instant) -> None:
+        """Measure how much of a lease is left now that a heartbeat has come."""
+        presence = self.registry.state.sessions.get(session)
+        if presence is not None:
+            left_ms = 0 if presence.has_lapsed else presence.expires_at_ms - now.now_ms
+            self.measurements.lease_margins.note(1_000 * left_ms / presence.record.lease_ms)
+
     def _refuse_unknown(self, route: Route, request_id: bytes, refusal: RequestRefusedError) -> None:
         """Refuse what was not even looked up in the registry, at once."""
+        self.measurements.refused(refusal.code)
         self.outgoing.append(Outgoing(route, request_id, codec.encode(ErrorReply(error=refusal.info))))
 
 
 def _answer_read(read: StoreRead, reply: BrokerMessage) -> Outgoing:
     read.connection.in_flight -= 1
-    return Outgoing(read.connection.route, read.request_id, codec.encode(reply))
+    return Outgoing(read.connection.route, read.asked.request_id, codec.encode(reply), read.asked)
 
 
 def _shutting_down() -> ShuttingDownError:

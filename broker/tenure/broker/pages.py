@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from tenure.broker.connections import Connection
+from tenure.broker.measurements import Asked
 from tenure.contract.errors import InvalidRequestError
 from tenure.contract.events import AnyEvent
 from tenure.contract.limits import PAGE_ITEMS_MAX
@@ -22,7 +23,7 @@ class EventsRead(Struct, frozen=True, kw_only=True):
     """A read of events."""
 
     connection: Connection
-    request_id: bytes
+    asked: Asked
     since: int
     limit: int
 
@@ -31,7 +32,7 @@ class TenuresRead(Struct, frozen=True, kw_only=True):
     """A read of a resource's tenures."""
 
     connection: Connection
-    request_id: bytes
+    asked: Asked
     resource_id: str
     before: int
     """Only lower epochs."""
@@ -41,9 +42,7 @@ class TenuresRead(Struct, frozen=True, kw_only=True):
 type StoreRead = EventsRead | TenuresRead
 
 
-def store_read(
-    request: ReadEvents | ListTenures, connection: Connection, request_id: bytes, committed: int
-) -> StoreRead:
+def store_read(request: ReadEvents | ListTenures, connection: Connection, asked: Asked, committed: int) -> StoreRead:
     """What to ask the store; `committed` is the newest revision that it has made durable.
 
     Raises:
@@ -55,14 +54,14 @@ def store_read(
         check_list_tenures(request)
         return TenuresRead(
             connection=connection,
-            request_id=request_id,
+            asked=asked,
             resource_id=request.resource_id,
             before=min(request.before or committed + 1, committed + 1),
             limit=request.limit,
         )
     if not 0 <= request.since <= committed:
         raise InvalidRequestError(f"since is {request.since}; this history has revisions 0 to {committed}")
-    return EventsRead(connection=connection, request_id=request_id, since=request.since, limit=request.limit)
+    return EventsRead(connection=connection, asked=asked, since=request.since, limit=request.limit)
 
 
 def events_page(read: EventsRead, events: tuple[AnyEvent, ...], history_id: str, committed: int) -> EventPage:

@@ -229,10 +229,10 @@ class Broker:
 
         The clock is read after all of them came: a heartbeat renews a lease from after it was sent, never from before.
         """
-        core, now = self._core, self._clock.instant()
+        core, now, received_s = self._core, self._clock.instant(), monotonic()
         for received in messages:
             try:
-                request = core.receive(received.route, received.frames, received.peer, now)
+                request = core.receive(received.route, received.frames, received.peer, now, received_s)
             except Exception:
                 self._stop_deciding()
                 return False
@@ -271,6 +271,7 @@ class Broker:
                 self._core.connections.forget(message.route)
         if self._traces is not None:
             self._traces.answered(messages)
+        self._core.measurements.answered([message.asked for message in messages], monotonic())
         for socket in {message.route.socket for message in messages}:
             if self._routers[socket].is_readable:  # sending consumes the descriptor's edge
                 self._loop.call_soon(self._drain, self._routers[socket])
@@ -290,7 +291,7 @@ class Broker:
             self._timer = self._loop.call_later(wait_ms / 1_000, self._tick)
 
     def _look_at_leases(self) -> None:
-        self._note_lateness()
+        self._note_lateness(is_planned=True)
         if not self._has_fault:
             for router in self._routers:
                 if router.is_readable:
@@ -304,10 +305,12 @@ class Broker:
             self._idled_ms = now_ms
             self._work.set()
 
-    def _note_lateness(self) -> None:
+    def _note_lateness(self, *, is_planned: bool = False) -> None:
         """Extend all leases by how much later than planned the loop woke: its stall was nobody's silence."""
         now_ms = monotonic() * 1_000
         late_ms = now_ms - self._planned_ms
+        if is_planned or late_ms > self._limits.late_ms:
+            self._core.measurements.loop_lags.note(late_ms * 1_000)
         if late_ms > self._limits.late_ms:
             self._planned_ms = now_ms
             self._clock.hold_back(late_ms)  # before the clock is read again: the time is never seen to have passed
@@ -355,21 +358,25 @@ class Broker:
         if batch is None:
             return False
         began_ns = time_ns()
+        began_s = monotonic()
         try:
             await self._store.commit(batch)
         except StoreRefusedError as refused:
+            self._core.measurements.commits_refused += 1
             # The registry should have seen what breaks an index of the store: that is a defect, and worth an alarm.
             tell = self._log.critical if isinstance(refused, StoreInvariantError) else self._log.error
             tell("commit.refused", reason=str(refused), events=len(batch.events))
-            began = monotonic()
+            refused_s = monotonic()
             await self._start_again(ErrorCode.STORAGE_UNAVAILABLE, f"the store refused the change ({refused})")
-            loading_ms = (monotonic() - began) * 1_000
+            loading_ms = (monotonic() - refused_s) * 1_000
             if self._was_refused:
                 await asyncio.sleep(max(_REFUSED_PAUSE_MS, _REFUSED_PAUSE_LOADS * loading_ms) / 1_000)
             self._was_refused = True
             return True
         self._was_refused = False
-        self._committed_ms = monotonic() * 1_000
+        committed_s = monotonic()
+        self._core.measurements.stored(len(batch.events), committed_s - began_s)
+        self._committed_ms = committed_s * 1_000
         release = self._core.committed(self._clock.instant().unix_ms)
         if self._traces is not None:
             self._traces.committed(release, began_ns)

@@ -35,6 +35,7 @@ from tenure.contract.interventions import (
     Switchover,
 )
 from tenure.contract.limits import PROTOCOL_VERSION, heartbeat_interval_ms
+from tenure.contract.measurements import GetMeasurements
 from tenure.contract.messages import (
     BrokerMessage,
     ClientMessage,
@@ -248,8 +249,8 @@ class Registry:
                 return reads.get_resource(self.state, request, self.revision, now_ms)
             case ListPresence():
                 return reads.list_presence(self.state, request, now_ms)
-            case ReadEvents() | ListTenures():
-                raise InvalidRequestError("events and tenures are read from the store, not from the registry")
+            case ReadEvents() | ListTenures() | GetMeasurements():
+                raise InvalidRequestError("old events, old tenures and measurements are not the registry's to tell")
             case Switchover() | PauseResource() | ResumeResource() | ChangeRoles():
                 self._check_history(None, 0)
                 return interventions.decide(draft, request, origin.identity, self.limits)

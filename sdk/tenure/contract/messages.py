@@ -25,6 +25,7 @@ from tenure.contract.interventions import (
     SwitchoverStarted,
 )
 from tenure.contract.limits import LEASE_MS_DEFAULT, PAGE_ITEMS_MAX
+from tenure.contract.measurements import GetMeasurements, Measurements
 from tenure.contract.message import Message
 from tenure.contract.views import Move, Pause, Presence, ResourceView, ServiceInstance, TenureView
 from tenure.contract.vocabulary import Channel, OnConflict, ServiceRole, ServiceStatus
@@ -211,6 +212,7 @@ type ClientMessage = (
     | ListPresence
     | ReadEvents
     | ListTenures
+    | GetMeasurements
 )
 
 
@@ -413,6 +415,7 @@ type BrokerMessage = (
     | PresencePage
     | EventPage
     | TenurePage
+    | Measurements
     | ErrorReply
     | Closing
 )

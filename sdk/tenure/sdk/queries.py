@@ -8,6 +8,7 @@ from typing import Protocol
 from tenure.contract.errors import NotFoundError
 from tenure.contract.events import AnyEvent
 from tenure.contract.limits import PAGE_ITEMS_MAX
+from tenure.contract.measurements import GetMeasurements, Measurements
 from tenure.contract.messages import (
     BrokerMessage,
     ClientMessage,
@@ -107,3 +108,13 @@ async def pauses(asks: Asks) -> list[Pause]:
     """Every pause, by resource."""
     page = await asks.request(ListServices(limit=1), ServicePage)
     return sorted(page.pauses, key=lambda pause: pause.resource_id)
+
+
+async def measurements(asks: Asks) -> Measurements:
+    """What the broker has counted and measured of itself since it started; it answers from memory, at once.
+
+    Raises:
+        InvalidRequestError: The broker is too old to measure anything.
+        TenureError: It refused or did not answer.
+    """
+    return await asks.request(GetMeasurements(), Measurements)
