@@ -27,8 +27,8 @@ from tenure.contract.messages import (
     Resign,
 )
 from tenure.contract.vocabulary import ChangeReason, Channel
-from tenure.domain.draft import _LOST
 from tenure.domain.records import StoredState
+from tenure.domain.succession import LOST
 from tests.contract.records import tenure
 from tests.unit.core_stage import CoreStage, claim_of, codes, standby_of
 
@@ -93,7 +93,7 @@ def test_the_answer_stays_small_whatever_there_was() -> None:
     found.answered([Asked(b"1", kind, 0.0) for kind in get_args(ClientMessage.__value__)], 1e6)
     for code in ErrorCode:
         found.refused(code)
-    for buckets in (*found._failovers.values(), *found._vacancies.values()):
+    for buckets in (*found.failovers.values(), *found.vacancies.values()):
         buckets.note(2**40)
     assert len(codec.encode(found.told("h" * 32, 2**53, sessions=10_000, connections=40_000))) < 16_384
 
@@ -102,9 +102,9 @@ def test_everything_that_may_be_counted_is_there_from_the_start() -> None:
     """As 0, so that a monitor sees the first one too. Who was lost and who left is told apart as the domain does it."""
     told = BrokerMeasurements(EMPTY, 0).told("h", 0, sessions=0, connections=0)
     assert {one.of for one in told.refusals} == set(ErrorCode)
-    assert {one.of for one in told.failovers_ms} == _LOST
-    assert {one.of for one in told.switchovers}.isdisjoint(_LOST)
-    assert {one.of for one in told.vacancies_ms} == _LOST | {one.of for one in told.switchovers}
+    assert {one.of for one in told.failovers_ms} == LOST
+    assert {one.of for one in told.switchovers}.isdisjoint(LOST)
+    assert {one.of for one in told.vacancies_ms} == LOST | {one.of for one in told.switchovers}
     assert {one.count for one in (*told.sessions_ended, *told.switchovers, *told.refusals)} == {0}
 
 
@@ -165,7 +165,7 @@ def test_a_vacancy_from_before_a_restart_is_measured() -> None:
     stage.says("a/requests", Deregister(registration_id=held.registration_id, epoch=held.epoch))
     stage.commit()
     stage.crash()
-    assert set(stage.core.measurements._ended) == {"r"}
+    assert set(stage.core.measurements.ended) == {"r"}
     stage.now_ms += 700
     stage.open("d")
     stage.says("d/requests", claim_of("d"))
@@ -184,7 +184,7 @@ def test_vacancies_beyond_the_limit_are_forgotten_oldest_first(monkeypatch: pyte
     found = BrokerMeasurements(
         StoredState(history_id="h", revision=9, sessions=(), registrations=(), tenures=stored), 0
     )
-    assert set(found._ended) == {"r3", "r4"}
+    assert set(found.ended) == {"r3", "r4"}
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

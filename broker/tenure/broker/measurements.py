@@ -20,11 +20,12 @@ from tenure.contract.measurements import Count, Histogram, Measurements
 from tenure.contract.messages import ClientMessage
 from tenure.contract.vocabulary import ChangeReason, ServiceRole
 from tenure.domain.records import StoredState
+from tenure.domain.succession import LOST
 
 # 50 µs is less than any commit takes; beyond a second clients begin to repeat what they asked for.
 _LATENCIES_US: Final = (50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000)
 _EVENTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
-_SHARES_PERMILLE: Final = tuple(range(100, 1_001, 100))  # a heartbeat in time comes with 800 left, each lost costs 200
+SHARES_PERMILLE: Final = tuple(range(100, 1_001, 100))  # a heartbeat in time comes with 800 left, each lost costs 200
 # From a proven death, over leases of seconds, to a role that waits for somebody to start its service again.
 _GAPS_MS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 600_000, 3_600_000)
 
@@ -34,8 +35,12 @@ _US_PER_S: Final = 1_000_000
 _PLANNED: Final = (ChangeReason.SUCCESSION, ChangeReason.SWITCHOVER)
 
 # What may be counted is there from the start, as 0: a monitor does not see a number rise that begins with 1.
-_SESSION_ENDS: Final = (ChangeReason.CONFIRMED_DEAD, ChangeReason.DIED, ChangeReason.EXPIRED, ChangeReason.GOODBYE)
-_LOST: Final = (ChangeReason.CONFIRMED_DEAD, ChangeReason.DIED, ChangeReason.EXPIRED, ChangeReason.GIVEN_UP)
+_SESSION_ENDS: Final = (
+    ChangeReason.CONFIRMED_DEAD,
+    ChangeReason.DIED,
+    ChangeReason.EXPIRED,
+    ChangeReason.GOODBYE,
+)
 _LEFT: Final = (
     ChangeReason.DEREGISTERED,
     ChangeReason.GOODBYE,
@@ -83,18 +88,19 @@ class BrokerMeasurements:
         self.commits = Buckets(_LATENCIES_US)
         self.batches = Buckets(_EVENTS)
         self.loop_lags = Buckets(_LATENCIES_US)
-        self.lease_margins = Buckets(_SHARES_PERMILLE)
+        self.lease_margins = Buckets(SHARES_PERMILLE)
+        self.failovers = _gaps(sorted(LOST))
+        self.vacancies = _gaps((*sorted(LOST), *_LEFT))
+        """Of all tenures that followed on another, how long that took."""
         self._started_ms = started_ms
         self._requests: dict[type[ClientMessage], Buckets] = {
             kind: Buckets(_LATENCIES_US) for kind in get_args(ClientMessage.__value__)
         }
-        self._refusals = Counter(dict.fromkeys(ErrorCode, 0))
+        self._refusals = Counter[ErrorCode](dict.fromkeys(ErrorCode, 0))
         self._sessions_opened = 0
-        self._sessions_ended = Counter(dict.fromkeys(_SESSION_ENDS, 0))
-        self._switchovers = Counter(dict.fromkeys(_LEFT, 0))
-        self._failovers = _gaps(_LOST)
-        self._vacancies = _gaps((*_LOST, *_LEFT))
-        self._ended: dict[str, tuple[int, ChangeReason]] = {}
+        self._sessions_ended = Counter[ChangeReason](dict.fromkeys(_SESSION_ENDS, 0))
+        self._switchovers = Counter[ChangeReason](dict.fromkeys(_LEFT, 0))
+        self.ended: dict[str, tuple[int, ChangeReason]] = {}
         """For each vacant resource when its last tenure was ended, in unix milliseconds, and why; the oldest first."""
         held = {one.resource_id for one in stored.registrations if one.role is ServiceRole.ACTIVE}
         for tenure in stored.tenures:
@@ -152,25 +158,25 @@ class BrokerMeasurements:
             batch_events=self.batches.histogram(),
             loop_lag_us=self.loop_lags.histogram(),
             lease_margins_permille=self.lease_margins.histogram(),
-            failovers_ms=_histograms(self._failovers),
-            vacancies_ms=_histograms(self._vacancies),
+            failovers_ms=_histograms(self.failovers),
+            vacancies_ms=_histograms(self.vacancies),
         )
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _vacate(self, resource_id: str, ended_ms: int, reason: ChangeReason) -> None:
-        self._ended[resource_id] = (ended_ms, reason)
-        if len(self._ended) > _VACANCIES_MAX:
-            del self._ended[next(iter(self._ended))]
+        self.ended[resource_id] = (ended_ms, reason)
+        if len(self.ended) > _VACANCIES_MAX:
+            del self.ended[next(iter(self.ended))]
 
     def _begun(self, event: RoleChangedEvent, unix_ms: int) -> None:
-        ended = self._ended.pop(event.resource_id, None)
+        ended = self.ended.pop(event.resource_id, None)
         if ended is None:  # its first tenure
             return
         ended_ms, why = ended
-        self._vacancies[why].note(unix_ms - ended_ms)
+        self.vacancies[why].note(unix_ms - ended_ms)
         if event.reason is ChangeReason.FAILOVER:
-            self._failovers[why].note(unix_ms - ended_ms)
+            self.failovers[why].note(unix_ms - ended_ms)
         elif event.reason in _PLANNED:
             self._switchovers[why] += 1
 

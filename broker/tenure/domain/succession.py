@@ -13,7 +13,8 @@ from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tenure.domain.records import Registration
 from tenure.domain.state import Resource, State, Switchover
 
-_LOST: Final = frozenset({ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.CONFIRMED_DEAD, ChangeReason.GIVEN_UP})
+LOST: Final = frozenset({ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.CONFIRMED_DEAD, ChangeReason.GIVEN_UP})
+"""Why tenures end that nobody meant to end: what follows on one of these is a failover."""
 
 
 def may_succeed(registration: Registration, resource: Resource, status: ServiceStatus) -> bool:
@@ -60,7 +61,7 @@ def succession(state: State, resource: Resource, now_ms: float) -> list[Registra
 
 def why_promoted(resource: Resource, planned: Switchover | None) -> ChangeReason:
     """Why the vacancy is filled; `planned` is the switchover under way when its tenure ended, if there was one."""
-    if resource.tenure is not None and resource.tenure.end_reason in _LOST:
+    if resource.tenure is not None and resource.tenure.end_reason in LOST:
         return ChangeReason.FAILOVER
     return ChangeReason.SUCCESSION if planned is None else ChangeReason.SWITCHOVER
 
@@ -68,7 +69,7 @@ def why_promoted(resource: Resource, planned: Switchover | None) -> ChangeReason
 def is_acknowledged(resource: Resource, planned: Switchover | None) -> bool:
     """Whether the vacancy is what a switchover had asked for: its holder has left, and was neither lost nor revoked."""
     reason = None if resource.tenure is None else resource.tenure.end_reason
-    return planned is not None and reason not in _LOST and reason is not ChangeReason.REVOKED
+    return planned is not None and reason not in LOST and reason is not ChangeReason.REVOKED
 
 
 def _rank(registration: Registration, status: ServiceStatus) -> tuple[bool, int, int]:
