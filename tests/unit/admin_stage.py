@@ -12,6 +12,7 @@ from msgspec import structs
 
 from tenure.admin.app import create_app
 from tenure.admin.events import Events
+from tenure.admin.figures import Figures, count
 from tenure.admin.problems import BrokerAwayError
 from tenure.admin.questions import Answer, OldEvents
 from tenure.admin.ring import EventRing
@@ -32,6 +33,7 @@ from tenure.contract.messages import (
 )
 from tenure.contract.views import Presence
 from tenure.sdk.replica import Replica
+from tests.contract.examples import MEASUREMENTS_FULL
 from tests.unit.scene import HISTORY, Scene
 
 AS_OF_MS: Final = 1_700_000_000_000
@@ -108,6 +110,15 @@ class SceneSource:
         """What the registry says of a resource."""
         found = await self.request(GetResource(resource_id=resource_id), Resource)
         return Answer(found=found, as_of_ms=AS_OF_MS)
+
+    async def figures(self) -> Figures:
+        """What there is to count, beside what some broker measured."""
+        if self.defect is not None:
+            raise self.defect
+        if self.is_away:
+            raise BrokerAwayError(self.heard_ms)
+        self.follow()
+        return await count(self.replica, MEASUREMENTS_FULL)
 
     async def look_at(self, resource_id: str) -> None:
         """Whether a switchover is under way goes into the table."""

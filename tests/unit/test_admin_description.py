@@ -37,6 +37,7 @@ ROUTES = {
     ("post", "/resources/{resource_id}/resume"): {"200", *CHANGES},
     ("post", "/roles"): {"202", *CHANGES},
     ("get", "/events"): {"200", "410", *READS},
+    ("get", "/metrics"): {"200"},
     ("get", "/health/live"): {"200"},
     ("get", "/health/ready"): {"200", "503"},
     ("post", "/resources/{resource_id}/switchover"): {"202", *CHANGES},

@@ -8,11 +8,14 @@ from functools import partial
 import pytest
 
 from tenure.admin import questions
-from tenure.admin.questions import PRESENCE_INTERVAL_MS, RESOURCE_AGE_MS, Pace, PresencePoll, ResourceAnswers
+from tenure.admin.questions import PRESENCE_INTERVAL_MS, RESOURCE_AGE_MS, Pace, Poll, ResourceAnswers
 from tenure.contract.errors import BrokerUnavailableError, NotFoundError
 from tenure.contract.messages import BrokerMessage, ClientMessage, GetResource, ListPresence, PresencePage, Resource
 from tenure.contract.views import Presence, ResourceView
 from tenure.contract.vocabulary import ServiceStatus
+from tenure.sdk import queries
+
+type PresencePoll = Poll[dict[int, Presence]]
 
 
 class Broker:
@@ -48,7 +51,9 @@ def broker() -> Broker:
 @pytest.fixture
 def poll(broker: Broker) -> PresencePoll:
     """A poll whose clock is the broker's."""
-    return PresencePoll(broker, lambda: broker.now_ms, lambda: int(broker.now_ms))
+    return Poll(
+        partial(queries.presence, broker), PRESENCE_INTERVAL_MS, lambda: broker.now_ms, lambda: int(broker.now_ms)
+    )
 
 
 async def lease_left_ms(poll: PresencePoll) -> int:

@@ -13,6 +13,7 @@ from tenure.admin.changes import change_routes
 from tenure.admin.description import checked_parameters, describe_as_it_is, openapi_config
 from tenure.admin.follower import Source
 from tenure.admin.interventions import intervention_routes
+from tenure.admin.metrics import metrics_route
 from tenure.admin.page_files import page, page_file
 from tenure.admin.problems import HANDLERS
 from tenure.admin.reads import AnyRequest, read_routes
@@ -33,6 +34,7 @@ def create_app(source: Source, security: Security) -> ASGIApp:
             *event_routes(source),
             *change_routes(source, guard),
             *intervention_routes(source, guard),
+            metrics_route(source),
             page,
             page_file,
         ],

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from time import monotonic, time
 from typing import Final, Never, Protocol
 
 import structlog
 
 from tenure.admin.events import Events
+from tenure.admin.figures import Figures, count
 from tenure.admin.problems import BrokerAwayError
-from tenure.admin.questions import Answer, OldEvents, PresencePoll, ResourceAnswers
+from tenure.admin.questions import (
+    FIGURES_AGE_MS,
+    PRESENCE_INTERVAL_MS,
+    Answer,
+    OldEvents,
+    Poll,
+    ResourceAnswers,
+)
 from tenure.admin.ring import EventRing
 from tenure.admin.sse import Streams
 from tenure.admin.table import LiveTable
@@ -23,6 +32,7 @@ from tenure.admin.views import Picture
 from tenure.contract.errors import NotFoundError, TenureError
 from tenure.contract.messages import BrokerMessage, ClientMessage
 from tenure.contract.views import Presence
+from tenure.sdk import queries
 from tenure.sdk.listener import EventListener
 from tenure.sdk.reader import Reader
 from tenure.sdk.replica import Replica
@@ -83,6 +93,15 @@ class Source(Protocol):
         """
         ...
 
+    async def figures(self) -> Figures:
+        """What is counted and measured.
+
+        Raises:
+            BrokerAwayError: The broker is not heard.
+            TenureError: It could not be asked.
+        """
+        ...
+
     async def request[T: BrokerMessage](self, message: ClientMessage, answer: type[T]) -> T:
         """Ask the broker for anything else, or to change something.
 
@@ -114,7 +133,8 @@ class Follower:
         self._listener = EventListener(*endpoints)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.admin")
         self._reader: Reader | None = None
-        self._poll = PresencePoll(self, _monotonic_ms, _unix_ms)
+        self._presence = Poll(partial(queries.presence, self), PRESENCE_INTERVAL_MS, _monotonic_ms, _unix_ms)
+        self._figures = Poll(self._count, FIGURES_AGE_MS, _monotonic_ms, _unix_ms)
         self._answers = ResourceAnswers(self, _monotonic_ms, _unix_ms)
         self._was_tried = asyncio.Event()
         self.ring = EventRing()
@@ -181,7 +201,7 @@ class Follower:
             TenureError: It could not be asked.
         """
         self._hear()
-        return await self._poll.get()
+        return await self._presence.get()
 
     async def resource(self, resource_id: str) -> Answer:
         """What the broker says of a resource; whether a switchover is under way goes into the table.
@@ -200,6 +220,18 @@ class Follower:
         under_way = answer.found.resource.switchover
         self.table.note_switchover(resource_id, 0 if under_way is None else under_way.epoch)
         return answer
+
+    async def figures(self) -> Figures:
+        """What is counted here and measured by the broker; nobody asks for it more often than once in a second.
+
+        Raises:
+            BrokerAwayError: The broker is not heard.
+            TenureError: It could not be asked.
+        """
+        await self._was_tried.wait()
+        self._hear()
+        figures, _ = await self._figures.get()
+        return figures
 
     async def look_at(self, resource_id: str) -> None:
         """The same, for the table."""
@@ -236,6 +268,10 @@ class Follower:
         if self._reader is None or not self._listener.is_connected:
             raise BrokerAwayError(self.heard_ms)
         return self._reader
+
+    async def _count(self) -> Figures:
+        measured = await queries.measurements(self)
+        return await count(self.replica, measured)
 
     async def _follow(self) -> None:
         """Follow until the listener cannot go on by itself."""

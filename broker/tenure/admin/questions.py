@@ -1,62 +1,70 @@
-"""What has to be asked of the broker: once for all readers, remembered for half a second, and never in a flood.
+"""What has to be asked of the broker: once for all readers, remembered for a moment, and never in a flood.
 
 However many ask here, the broker sees one question about presence each 500 ms at most, one about a resource each 500 ms
-at most, and pages of old events at a walking pace.
+at most, one about what it measures each second at most, and pages of old events at a walking pace.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
 from tenure.contract.messages import EventPage, GetResource, ReadEvents, Resource, TenurePage
-from tenure.contract.views import Presence
 from tenure.sdk import queries
 
 PRESENCE_INTERVAL_MS: Final = 500
 """How old what is said about leases may be."""
 RESOURCE_AGE_MS: Final = 500
 """How old what the broker said of one resource may be."""
+FIGURES_AGE_MS: Final = 1_000
+"""How old what is counted and measured may be: scrapes are seldom more frequent, and many scrapers cost as one."""
 _RESOURCES_KEPT: Final = 1_000  # answers that are remembered, of some kilobytes each
 _STORE_PAUSE_MS: Final = 50  # between two pages of old events, of all readers together
 _TENURES_PAUSE_MS: Final = 10  # between two pages of tenures, of all readers together
 _RESOURCE_PAUSE_MS: Final = 5  # between two questions about resources, of all readers together
 
 
-class PresencePoll:
-    """Asks for presence at most every 500 ms, however many want to know."""
+class Poll[T]:
+    """Asks the same question at most every so often, however many want to know."""
 
-    def __init__(self, asks: queries.Asks, now_ms: Callable[[], float], unix_ms: Callable[[], int]) -> None:
-        self._asks = asks
+    def __init__(
+        self,
+        question: Callable[[], Awaitable[T]],
+        interval_ms: float,
+        now_ms: Callable[[], float],
+        unix_ms: Callable[[], int],
+    ) -> None:
+        self._question = question
+        self._interval_ms = interval_ms
         self._now_ms = now_ms
         self._unix_ms = unix_ms
-        self._presence: Mapping[int, Presence] = {}
-        self._asked_ms: float | None = None
-        self._as_of_ms = 0
-        self._asking: asyncio.Task[None] | None = None
+        self._asked_ms = 0.0
+        self._known: tuple[T, int] | None = None
+        self._asking: asyncio.Task[tuple[T, int]] | None = None
 
-    async def get(self) -> tuple[Mapping[int, Presence], int]:
-        """What the broker observes of the sessions, and when (unix milliseconds).
+    async def get(self) -> tuple[T, int]:
+        """The newest answer, and when it was asked for (unix milliseconds).
 
         Raises:
-            TenureError: It could not be asked.
+            TenureError: There is none that is new enough, and it could not be asked for.
         """
-        if self._asked_ms is None or self._now_ms() - self._asked_ms >= PRESENCE_INTERVAL_MS:
-            if self._asking is None:
-                self._asking = asyncio.create_task(self._ask())
-                self._asking.add_done_callback(_take_note)
-            await asyncio.shield(self._asking)  # whoever hangs up must not end it for the others
-        return self._presence, self._as_of_ms
+        if self._known is not None and self._now_ms() - self._asked_ms < self._interval_ms:
+            return self._known
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+            self._asking.add_done_callback(_take_note)
+        return await asyncio.shield(self._asking)  # whoever hangs up must not end it for the others
 
-    async def _ask(self) -> None:
+    async def _ask(self) -> tuple[T, int]:
         asked_ms, as_of_ms = self._now_ms(), self._unix_ms()
         try:
-            self._presence = await queries.presence(self._asks)
-            self._asked_ms, self._as_of_ms = asked_ms, as_of_ms
+            self._known = (await self._question(), as_of_ms)
+            self._asked_ms = asked_ms
+            return self._known
         finally:
             self._asking = None
 
@@ -170,7 +178,7 @@ class OldEvents:
         return await self._tenure_pace.take(lambda: queries.tenures(self._asks, resource_id, before, limit))
 
 
-def _take_note(asking: asyncio.Task[None] | asyncio.Task[Answer]) -> None:
+def _take_note(asking: asyncio.Task[Any]) -> None:
     """Whoever asked may have hung up: a failure that nobody waited for is no concern of anybody."""
     if not asking.cancelled():
         asking.exception()
