@@ -159,7 +159,8 @@ class BrokerCore:
                 if connection.channel is not Channel.CONTROL:
                     raise InvalidRequestError("heartbeats belong on the control channel")
                 self._note_margin(connection.session, now)
-            elif self._is_read_elsewhere(request, connection, asked):
+            elif isinstance(request, (ReadEvents, ListTenures, GetMeasurements)):
+                self._read(request, connection, asked)
                 return request
         except RequestRefusedError as refusal:
             self._refuse_unknown(route, request_id, refusal)
@@ -288,23 +289,20 @@ class BrokerCore:
         presence = self.registry.state.sessions.get(end.session)
         return 0 if presence is None else len(presence.registrations)
 
-    def _is_read_elsewhere(self, request: ClientMessage, connection: Connection, asked: Asked) -> bool:
-        """Whether it is a read that is not the registry's to answer; the store is to be asked, or it is answered."""
+    def _read(self, request: ReadEvents | ListTenures | GetMeasurements, connection: Connection, asked: Asked) -> None:
+        """Have the store asked for what it alone knows, or tell what is measured, which waits for nothing."""
         registry = self.registry
-        if isinstance(request, (ReadEvents, ListTenures)):
+        if not isinstance(request, GetMeasurements):
             self.store_reads.append(store_read(request, connection, asked, registry.committed_revision))
             connection.in_flight += 1
-        elif isinstance(request, GetMeasurements):
-            told = self.measurements.told(
-                registry.history_id,
-                registry.committed_revision,
-                sessions=len(registry.state.sessions),
-                connections=len(self.connections),
-            )
-            self.outgoing.append(Outgoing(connection.route, asked.request_id, codec.encode(told), asked))
-        else:
-            return False
-        return True
+            return
+        told = self.measurements.told(
+            registry.history_id,
+            registry.committed_revision,
+            sessions=len(registry.state.sessions),
+            connections=len(self.connections),
+        )
+        self.outgoing.append(Outgoing(connection.route, asked.request_id, codec.encode(told), asked))
 
     def _hello(self, route: Route, asked: Asked, hello: Hello, peer: Peer, now: Instant) -> None:
         if hello.session_id is not None:

@@ -61,17 +61,17 @@ class Asked(Struct, frozen=True, gc=False):
 class Buckets:
     """How many values there were up to each of some rising bounds."""
 
-    __slots__ = ("_bounds", "_counts", "_total")
+    __slots__ = ("_bounds", "_counts", "_limits", "_total")
 
     def __init__(self, bounds: tuple[int, ...]) -> None:
         self._bounds = bounds
+        self._limits = tuple(map(float, bounds))  # values are floats, and are slow to compare with integers
         self._counts = [0] * (len(bounds) + 1)
         self._total = 0.0
 
     def note(self, value: float) -> None:
-        """Count a value; less than 0 is what a wall clock says that was set back, and counts as 0."""
-        value = max(value, 0.0)
-        self._counts[bisect_left(self._bounds, value)] += 1
+        """Count a value."""
+        self._counts[bisect_left(self._limits, value)] += 1
         self._total += value
 
     def histogram(self, of: str = "") -> Histogram:
@@ -174,9 +174,10 @@ class BrokerMeasurements:
         if ended is None:  # its first tenure
             return
         ended_ms, why = ended
-        self.vacancies[why].note(unix_ms - ended_ms)
+        vacant_ms = max(0, unix_ms - ended_ms)  # the wall clock may have been set back
+        self.vacancies[why].note(vacant_ms)
         if event.reason is ChangeReason.FAILOVER:
-            self.failovers[why].note(unix_ms - ended_ms)
+            self.failovers[why].note(vacant_ms)
         elif event.reason in _PLANNED:
             self._switchovers[why] += 1
 
