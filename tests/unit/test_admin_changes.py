@@ -150,7 +150,7 @@ async def test_a_name_that_several_services_have_needs_the_service(
     ("content", "named"),
     [
         (b"", "body"),
-        (b"{", "truncated"),
+        (b"{", "JSON"),
         (b"\xff", "JSON"),
         (b"[]", "object"),
         (b"null", "object"),

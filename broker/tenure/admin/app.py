@@ -10,6 +10,7 @@ from litestar import Litestar
 from litestar.types import ASGIApp
 
 from tenure.admin.changes import change_routes
+from tenure.admin.changing import check_body
 from tenure.admin.description import checked_parameters, describe_as_it_is, openapi_config
 from tenure.admin.follower import Source
 from tenure.admin.interventions import intervention_routes
@@ -24,8 +25,9 @@ from tenure.admin.streams import event_routes
 def create_app(source: Source, security: Security) -> ASGIApp:
     """The application that answers from `source` those whom `security` lets."""
 
-    def check(request: AnyRequest) -> None:
+    async def check(request: AnyRequest) -> None:
         checked(request)
+        await check_body(request)
 
     guard = guard_changes(security)
     app = Litestar(

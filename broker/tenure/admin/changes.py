@@ -9,15 +9,14 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-import msgspec
 import structlog
-from litestar import Request, delete, post
-from litestar.exceptions import ValidationException
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
-from tenure.admin.description import SECURITY, decoded, refusals
+from tenure.admin.changing import REVISION_MAX, By, asker, deleting, posting
+from tenure.admin.description import decoded
 from tenure.admin.follower import Source
 from tenure.admin.reads import ResourceId, ServiceName
 from tenure.admin.security import Guard
@@ -34,22 +33,7 @@ from tenure.contract.limits import DRAIN_MS_MAX, NAME_BYTES_MAX
 from tenure.contract.views import ServiceInstance
 from tenure.sdk import queries
 
-BODY_BYTES_MAX: Final = 65_536
-REVISION_MAX: Final = 2**63 - 1
-REFUSALS: Final = refusals(
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.NOT_FOUND,
-    HTTPStatus.CONFLICT,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    HTTPStatus.MISDIRECTED_REQUEST,
-    HTTPStatus.UNPROCESSABLE_CONTENT,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-)
-
-type By = Annotated[str, Meta(max_length=NAME_BYTES_MAX, description="Who asks for it, for people.")]
+_log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger("tenure.admin")
 
 
 class SwitchoverRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,37 +79,30 @@ class InstanceEnded(Struct, frozen=True, kw_only=True):
 
 def change_routes(source: Source, guard: Guard) -> list[HTTPRouteHandler]:
     """The routes by which `source` can be made to change something by whom `guard` lets."""
-    log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.admin")
+    return [_start_switchover(source, guard), _cancel_switchover(source, guard), _end_instance(source, guard)]
 
-    @post(
-        "/resources/{resource_id:str}/switchover",
-        summary="Move a role as planned",
-        operation_id="start_switchover",
-        status_code=HTTPStatus.ACCEPTED,
-        responses=REFUSALS,
-        security=SECURITY,
-        guards=[guard],
-        request_max_body_size=BODY_BYTES_MAX,
-    )
+
+def _start_switchover(source: Source, guard: Guard) -> HTTPRouteHandler:
+    path = "/resources/{resource_id:str}/switchover"
+    status = HTTPStatus.ACCEPTED
+
+    @posting(guard, path, SwitchoverRequest, "Move a role as planned", "start_switchover", status=status)
     async def start_switchover(
         request: Request[Any, Any, Any], resource_id: ResourceId, data: JSONBody[SwitchoverRequest]
     ) -> SwitchoverAccepted:
-        await check_types(request, type(data))
         name = decoded(resource_id, "resource_id")
         by = data.by or asker(request)
         accepted = await _switch(source, name, data, by)
-        log.info("switchover.asked", resource_id=name, epoch=accepted.epoch, by=by)
+        _log.info("switchover.asked", resource_id=name, epoch=accepted.epoch, by=by)
         return accepted
 
-    @delete(
-        "/resources/{resource_id:str}/switchover",
-        summary="Call off the switchover under way",
-        operation_id="cancel_switchover",
-        status_code=HTTPStatus.OK,
-        responses=REFUSALS,
-        security=SECURITY,
-        guards=[guard],
-    )
+    return start_switchover
+
+
+def _cancel_switchover(source: Source, guard: Guard) -> HTTPRouteHandler:
+    path = "/resources/{resource_id:str}/switchover"
+
+    @deleting(guard, path, "Call off the switchover under way", "cancel_switchover")
     async def cancel_switchover(
         request: Request[Any, Any, Any],
         resource_id: ResourceId,
@@ -139,22 +116,20 @@ def change_routes(source: Source, guard: Guard) -> list[HTTPRouteHandler]:
         await source.request(CancelSwitchover(resource_id=name, epoch=under_way.epoch, by=by), SwitchoverCancelled)
         source.changed(name)
         source.table.note_switchover(name, 0)
-        log.info("switchover.cancelled", resource_id=name, epoch=under_way.epoch, by=by)
+        _log.info("switchover.cancelled", resource_id=name, epoch=under_way.epoch, by=by)
         return SwitchoverCalledOff(resource_id=name, epoch=under_way.epoch)
 
-    @delete(
-        "/services/{service_name:str}/instances/{instance_id:str}",
-        summary="Vouch that an instance's process is dead",
-        description=(
-            "Its session ends at once, with all its registrations, and its roles move. If the process lives after all, "
-            "two are active until it hears of it: refused while its heartbeats come."
-        ),
-        operation_id="end_instance",
-        status_code=HTTPStatus.OK,
-        responses=REFUSALS,
-        security=SECURITY,
-        guards=[guard],
+    return cancel_switchover
+
+
+def _end_instance(source: Source, guard: Guard) -> HTTPRouteHandler:
+    path = "/services/{service_name:str}/instances/{instance_id:str}"
+    description = (
+        "Its session ends at once, with all its registrations, and its roles move. If the process lives after all, "
+        "two are active until it hears of it: refused while its heartbeats come."
     )
+
+    @deleting(guard, path, "Vouch that an instance's process is dead", "end_instance", description)
     async def end_instance(
         request: Request[Any, Any, Any],
         service_name: ServiceName,
@@ -175,10 +150,10 @@ def change_routes(source: Source, guard: Guard) -> list[HTTPRouteHandler]:
         ended = await source.request(ExpireSession(session=its[0].session, by=vouches), SessionEnded)
         for one in its:
             source.changed(one.resource_id)
-        log.info("instance.ended", service_name=service, instance_id=instance, session=ended.session, by=vouches)
+        _log.info("instance.ended", service_name=service, instance_id=instance, session=ended.session, by=vouches)
         return InstanceEnded(session=ended.session, registration_count=ended.registration_count)
 
-    return [start_switchover, cancel_switchover, end_instance]
+    return end_instance
 
 
 async def _switch(source: Source, resource_id: str, wanted: SwitchoverRequest, by: str) -> SwitchoverAccepted:
@@ -266,21 +241,3 @@ def _what_it_means(its: list[ServiceInstance]) -> str:
         f"{said}. The next ones would be promoted at once: if its process lives, two are active until it hears of it, "
         f"for up to {limit_ms:,} ms. Make sure that it is dead"
     )
-
-
-async def check_types(request: Request[Any, Any, Any], kind: type[Struct]) -> None:
-    """See that a body's values are of their types: Litestar takes "1" for 1, in bodies as in parameters.
-
-    Raises:
-        ValidationException: One is not.
-    """
-    try:
-        msgspec.json.decode(await request.body(), type=kind)
-    except msgspec.ValidationError as error:
-        raise ValidationException(str(error)) from error
-
-
-def asker(request: Request[Any, Any, Any]) -> str:
-    """Who asks, if he does not say it himself: where he asks from."""
-    client = request.client
-    return f"admin API, {'somebody' if client is None else client.host}"

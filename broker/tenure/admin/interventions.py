@@ -9,13 +9,13 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import structlog
-from litestar import Request, post
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
-from tenure.admin.changes import BODY_BYTES_MAX, REFUSALS, REVISION_MAX, By, asker, check_types
-from tenure.admin.description import SECURITY, decoded
+from tenure.admin.changing import REVISION_MAX, By, asker, posting
+from tenure.admin.description import decoded
 from tenure.admin.follower import Source
 from tenure.admin.reads import ResourceId
 from tenure.admin.security import Guard
@@ -40,6 +40,7 @@ from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ServiceRole
 
 _MANY_BYTES_MAX: Final = 262_144  # room for 1,000 changes
+_log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger("tenure.admin")
 
 
 class PauseRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,61 +98,47 @@ class RolesAccepted(Struct, frozen=True, kw_only=True):
 
 def intervention_routes(source: Source, guard: Guard) -> list[HTTPRouteHandler]:
     """The routes by which `source` can be steered by whom `guard` lets."""
-    log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.admin")
+    return [_pause_resource(source, guard), _resume_resource(source, guard), _change_roles(source, guard)]
 
-    @post(
-        "/resources/{resource_id:str}/pause",
-        summary="Promote nobody for a resource unless somebody asks for it",
-        operation_id="pause_resource",
-        status_code=HTTPStatus.OK,
-        responses=REFUSALS,
-        security=SECURITY,
-        guards=[guard],
-        request_max_body_size=BODY_BYTES_MAX,
-    )
+
+def _pause_resource(source: Source, guard: Guard) -> HTTPRouteHandler:
+    path = "/resources/{resource_id:str}/pause"
+    summary = "Promote nobody for a resource unless somebody asks for it"
+
+    @posting(guard, path, PauseRequest, summary, "pause_resource")
     async def pause_resource(
         request: Request[Any, Any, Any], resource_id: ResourceId, data: JSONBody[PauseRequest]
     ) -> Pause:
-        await check_types(request, PauseRequest)
         name, by = decoded(resource_id, "resource_id"), data.by or asker(request)
         asked = PauseResource(resource_id=name, why=data.why, for_ms=data.for_ms, by=by)
         paused = await source.request(asked, Paused)
         source.changed(name)
-        log.info("resource.paused", resource_id=name, until_ms=paused.pause.until_ms, why=data.why, by=by)
+        _log.info("resource.paused", resource_id=name, until_ms=paused.pause.until_ms, why=data.why, by=by)
         return paused.pause
 
-    @post(
-        "/resources/{resource_id:str}/resume",
-        summary="End a pause",
-        operation_id="resume_resource",
-        status_code=HTTPStatus.OK,
-        responses=REFUSALS,
-        security=SECURITY,
-        guards=[guard],
-        request_max_body_size=BODY_BYTES_MAX,
-    )
+    return pause_resource
+
+
+def _resume_resource(source: Source, guard: Guard) -> HTTPRouteHandler:
+    @posting(guard, "/resources/{resource_id:str}/resume", ResumeRequest, "End a pause", "resume_resource")
     async def resume_resource(
         request: Request[Any, Any, Any], resource_id: ResourceId, data: JSONBody[ResumeRequest]
     ) -> Pause:
-        await check_types(request, ResumeRequest)
         name, by = decoded(resource_id, "resource_id"), data.by or asker(request)
         resumed = await source.request(ResumeResource(resource_id=name, by=by), Resumed)
         source.changed(name)
-        log.info("resource.resumed", resource_id=name, by=by)
+        _log.info("resource.resumed", resource_id=name, by=by)
         return resumed.pause
 
-    @post(
-        "/roles",
-        summary="Change many roles at once, all or none",
-        operation_id="change_roles",
-        status_code=HTTPStatus.ACCEPTED,
-        responses=REFUSALS,
-        security=SECURITY,
-        guards=[guard],
-        request_max_body_size=_MANY_BYTES_MAX,
-    )
+    return resume_resource
+
+
+def _change_roles(source: Source, guard: Guard) -> HTTPRouteHandler:
+    summary = "Change many roles at once, all or none"
+    status, most = HTTPStatus.ACCEPTED, _MANY_BYTES_MAX
+
+    @posting(guard, "/roles", RolesRequest, summary, "change_roles", status=status, body_bytes_max=most)
     async def change_roles(request: Request[Any, Any, Any], data: JSONBody[RolesRequest]) -> RolesAccepted:
-        await check_types(request, RolesRequest)
         by = data.by or asker(request)
         changes = tuple(
             RoleChange(registration_id=one.registration_id, role=one.role, epoch=one.epoch) for one in data.changes
@@ -161,7 +148,7 @@ def intervention_routes(source: Source, guard: Guard) -> list[HTTPRouteHandler]:
         )
         for one in accepted.results:
             source.moving(one.registration_id, one.awaited_epoch)
-        log.info("roles.asked", count=len(changes), by=by)
+        _log.info("roles.asked", count=len(changes), by=by)
         return RolesAccepted(
             results=[
                 RoleResult(registration_id=one.registration_id, epoch=one.epoch, awaited_epoch=one.awaited_epoch)
@@ -169,4 +156,4 @@ def intervention_routes(source: Source, guard: Guard) -> list[HTTPRouteHandler]:
             ]
         )
 
-    return [pause_resource, resume_resource, change_roles]
+    return change_roles
