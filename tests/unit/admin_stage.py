@@ -199,6 +199,8 @@ class Watching:
     def __init__(self, sent: asyncio.Queue[bytes]) -> None:
         self._sent = sent
         self._rest = b""
+        self.ended = asyncio.Event()
+        """Set when the answer is whole: a stream has ended by itself, or this has hung up."""
         self.status = 0
         self.headers: dict[str, str] = {}
 
@@ -210,6 +212,14 @@ class Watching:
         block, _, self._rest = self._rest.partition(b"\n\n")
         return dict(line.split(": ", 1) for line in block.decode().split("\n") if line.strip(": "))
 
+    async def rest(self) -> bytes:
+        """All that is still sent, until the answer is whole."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self.ended.wait()
+        while not self._sent.empty():
+            self._rest += self._sent.get_nowait()
+        return self._rest
+
     async def until(self, event: str) -> list[dict[str, str]]:
         """The messages up to the next one of a kind, which is the last of them."""
         found = [await self.block()]
@@ -220,12 +230,12 @@ class Watching:
 
 @contextlib.asynccontextmanager
 async def watching(
-    app: Any, path: str, query: str = "", *, headers: Mapping[str, str] | None = None
+    app: Any, path: str, query: str = "", *, method: str = "GET", headers: Mapping[str, str] | None = None
 ) -> AsyncGenerator[Watching]:
     """Somebody who opens a stream and hangs up in the end."""
     sent: asyncio.Queue[bytes] = asyncio.Queue()
     watcher = Watching(sent)
-    hung_up = asyncio.Event()
+    hung_up = watcher.ended
     begun = asyncio.Event()
     given = {"host": "127.0.0.1", "accept": "text/event-stream", **(headers or {})}
 
@@ -247,7 +257,7 @@ async def watching(
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
-        "method": "GET",
+        "method": method,
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),

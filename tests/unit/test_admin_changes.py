@@ -108,7 +108,7 @@ async def test_a_switchover_may_be_called_off(source: SceneSource, crew: Crew, b
         ("/resources/r/switchover", {"to": "nobody"}, 404, "not_found"),
         ("/resources/r/switchover", {"to": "c", "to_service": "other"}, 404, "not_found"),
         ("/resources/r/switchover", {"epoch": 999}, 409, "not_active"),
-        ("/resources/r/switchover", {"to": "a"}, 404, "not_found"),
+        ("/resources/r/switchover", {"to": "a"}, 409, "not_eligible"),
         ("/resources/r/switchover", {"to": "sick"}, 409, "not_eligible"),
     ],
 )
@@ -185,7 +185,7 @@ async def test_a_body_that_is_too_long_is_not_read(source: SceneSource, browser:
     """No change needs so much."""
     headers = {"content-type": "application/json"}
     answer = await browser.post("/resources/r/switchover", content=b" " * 65_537, headers=headers)
-    assert_problem(answer, 413, "invalid_request")
+    assert "65,536 bytes" in assert_problem(answer, 413, "invalid_request")["detail"]
     assert source.asked == []
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tenure.admin.token import TokenUnusableError, default_state, make_token, read_token, token_path
-from tests.unit.admin_stage import TOKEN, SceneSource, asking, assert_problem
+from tests.unit.admin_stage import TOKEN, SceneSource, application, asking, assert_problem, watching
 
 CHANGES = (
     ("POST", "/resources/r/switchover"),
@@ -42,7 +42,7 @@ async def browser(source: SceneSource) -> AsyncIterator[httpx.AsyncClient]:
 
 async def change(browser: httpx.AsyncClient, method: str, path: str, **headers: str) -> httpx.Response:
     """Ask for a change, with a body where one belongs."""
-    given: dict[str, Any] = {"json": {}} if method == "POST" else {}
+    given: dict[str, Any] = {"json": {"epoch": 1} if path.endswith("switchover") else {}} if method == "POST" else {}
     return await browser.request(method, path, headers=headers, **given)
 
 
@@ -54,7 +54,20 @@ def assert_nothing_was_done(source: SceneSource) -> None:
 # --- who may read -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "localhost.evil.example", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "10.0.0.1",
+        "localhost.evil.example",
+        "",
+        "evil@localhost",
+        "@localhost",
+        "localhost@evil.example",
+        "localhost,evil",
+    ],
+)
 async def test_a_page_of_another_site_learns_nothing(browser: httpx.AsyncClient, host: str) -> None:
     """A name that was made to point here (DNS rebinding) is still another name, and is refused."""
     answer = await browser.get("/services", headers={"host": host})
@@ -83,10 +96,10 @@ async def test_an_open_address_needs_the_token_for_everything(source: SceneSourc
     """Where other machines ask, by whatever name, nothing is said without the token; not even what there is."""
     async with asking(source, "http://broker.internal:7480", is_local_only=False) as browser:
         answer = await browser.get(path)
-        assert_problem(answer, 401, "forbidden")
+        assert "this needs" in assert_problem(answer, 401, "forbidden")["detail"]
         assert answer.headers["www-authenticate"] == "Bearer"
         answer = await browser.get(path, headers={"authorization": "Bearer wrong"})
-        assert_problem(answer, 401, "forbidden")
+        assert "is not the token" in assert_problem(answer, 401, "forbidden")["detail"]
         answer = await browser.get(path, headers={"authorization": f"Bearer {TOKEN}"})
         assert answer.status_code != HTTPStatus.UNAUTHORIZED
 
@@ -96,6 +109,28 @@ async def test_whether_it_lives_may_be_asked_by_anybody(source: SceneSource) -> 
     async with asking(source, "http://broker.internal:7480", is_local_only=False) as browser:
         answer = await browser.get("/health/live")
         assert (answer.status_code, answer.json()) == (200, {"status": "live"})
+
+
+@pytest.mark.parametrize("path", ["/", "/services", "/resources/r", "/health/live", "/nowhere", "/services?limit=0"])
+async def test_head_is_get_without_the_body(browser: httpx.AsyncClient, path: str) -> None:
+    """The same status and headers, whoever probes it so."""
+    whole, head = await browser.get(path), await browser.head(path)
+    assert (head.status_code, head.headers["content-type"]) == (whole.status_code, whole.headers["content-type"])
+    assert head.headers["content-length"] == whole.headers["content-length"]
+    assert head.content == b""
+
+
+async def test_the_head_of_a_stream_ends_by_itself(source: SceneSource) -> None:
+    """Nobody would read what comes after it."""
+    async with watching(application(source), "/events", method="HEAD") as watcher:
+        assert (watcher.status, watcher.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert await watcher.rest() == b""
+    assert source.streams.count == 0
+
+
+async def test_head_changes_nothing(browser: httpx.AsyncClient) -> None:
+    """A route that only changes something has none."""
+    assert (await browser.head("/roles")).status_code == 405
 
 
 # --- who may change ---------------------------------------------------------------------------------------------------
@@ -114,6 +149,7 @@ async def test_a_change_needs_the_token(
 
     body = assert_problem(answer, 401, "forbidden")
     assert "tenure admin token" in body["detail"]
+    assert ("is not the token" in body["detail"]) == (authorization is not None), "missing is not wrong"
     assert answer.headers["www-authenticate"] == "Bearer"
     assert_nothing_was_done(source)
 
@@ -133,8 +169,8 @@ async def test_a_page_of_another_site_changes_nothing(source: SceneSource, metho
 async def test_its_own_page_may_change_something(source: SceneSource, origin: str) -> None:
     """Served from here, also through something that added TLS."""
     async with asking(source, token=TOKEN) as browser:
-        answer = await change(browser, "POST", "/resources/r/switchover", origin=origin)
-        assert answer.status_code == 202, answer.text
+        answer = await change(browser, "DELETE", "/resources/r/switchover", origin=origin)
+        assert_problem(answer, 404, "not_found")  # it came to the broker, and none is under way
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGES)

@@ -180,8 +180,12 @@ def test_a_target_that_could_not_take_over_is_refused_beforehand() -> None:
     planned = Planned()
     elsewhere = planned.b.stand_by("other")
 
-    for number in (10**6, planned.held.registration_id, elsewhere.registration_id):
-        with pytest.raises(NotFoundError):
+    for number, kind in (
+        (10**6, NotFoundError),
+        (elsewhere.registration_id, NotFoundError),
+        (planned.held.registration_id, NotEligibleError),
+    ):
+        with pytest.raises(kind):
             planned.scene.ask(Switchover(resource_id="r", epoch=planned.held.epoch, to_registration_id=number))
     unfit(planned.c)
     with pytest.raises(NotEligibleError, match="unhealthy"):

@@ -7,10 +7,10 @@ are answered, which a page of somebody else's domain cannot make even if that na
 
 from __future__ import annotations
 
+import re
 import socket
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urlsplit
 
 from tenure.contract.endpoints import DEFAULT_HOST, TcpEndpoint, parse_endpoint
 from tenure.contract.errors import InvalidEndpointError
@@ -18,6 +18,7 @@ from tenure.contract.errors import InvalidEndpointError
 DEFAULT_PORT: Final = 7480
 DEFAULT_BIND: Final = f"{DEFAULT_HOST}:{DEFAULT_PORT}"
 _BACKLOG: Final = 128
+_HOST: Final = re.compile(r"(?:(?P<name>[\w.-]+)|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::[0-9]*)?", re.ASCII)
 
 
 def parse_bind(bind: str, *, insecure_bind: bool) -> TcpEndpoint:
@@ -72,9 +73,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def names_this_machine(host_header: str) -> bool:
-    """Whether a request's Host names the loopback, with a port or without."""
-    try:
-        return is_loopback(urlsplit(f"//{host_header}").hostname or "")
-    except ValueError:
-        return False
+def name_of(host_header: str) -> str:
+    """The name or address in a request's Host, with a port or without; empty if it is none, or has more than these."""
+    found = _HOST.fullmatch(host_header)
+    return "" if found is None else (found["name"] or found["address"]).lower()

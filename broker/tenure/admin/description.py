@@ -43,13 +43,15 @@ REQUEST: Final = "Request"
 """How the names of bodies end, which take no members that they do not know."""
 SECURITY: Final[list[dict[str, list[str]]]] = [{"token": []}]
 """Of a route that needs the token wherever it is asked from."""
+_SECURITY_ELSEWHERE: Final[list[dict[str, list[str]]]] = [{}, *SECURITY]  # either is enough: here none is needed
 
 
-def refusals(*statuses: HTTPStatus) -> dict[int, ResponseSpec]:
-    """The problems that a route may answer with."""
+def refusals(*statuses: HTTPStatus, is_open: bool = False) -> dict[int, ResponseSpec]:
+    """The problems that a route may answer with, those included that any may; one that is open needs no token."""
+    always = [HTTPStatus.MISDIRECTED_REQUEST] if is_open else [HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.UNAUTHORIZED]
     return {
         status: ResponseSpec(Problem, description=status.phrase, media_type=MEDIA_TYPE, generate_examples=False)
-        for status in statuses
+        for status in sorted({*always, *statuses})
     }
 
 
@@ -66,13 +68,15 @@ def openapi_config() -> OpenAPIConfig:
 
 
 def describe_as_it_is(app: Litestar) -> None:
-    """Mend in the description what Litestar does not say: wrong is 422, bodies are closed, some answers are streams."""
+    """Mend in the description what Litestar does not say: wrong is 422, bodies are closed, reading elsewhere needs a token, some are streams."""
     for schema in (app.openapi_schema.components.schemas or {}).values() if app.openapi_schema.components else ():
         if schema.title is not None and schema.title.endswith(REQUEST):
             schema.additional_properties = False
     for _, operation, streamed in _operations(app):
         responses = operation.responses or {}
         responses.pop(str(HTTPStatus.BAD_REQUEST.value), None)
+        if operation.security is None and str(HTTPStatus.UNAUTHORIZED.value) in responses:
+            operation.security = _SECURITY_ELSEWHERE
         found = responses.get(str(HTTPStatus.OK.value))
         if streamed and isinstance(found, OpenAPIResponse) and found.content is not None:
             text = Schema(type=OpenAPIType.STRING, description=streamed)

@@ -14,8 +14,10 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from msgspec import Struct
 
+from tenure.admin.faults import fault
 from tenure.admin.sse import TooManyStreamsError
 from tenure.contract.errors import ErrorCode, ErrorInfo, RequestRefusedError, TenureError
 
@@ -143,8 +145,14 @@ def _too_many(_request: AnyRequest, error: TooManyStreamsError) -> Response[Prob
 
 def _invalid(_request: AnyRequest, error: ValidationException) -> Response[Problem]:
     faults = error.extra if isinstance(error.extra, list) else []
-    named = [f"{fault.get('key')}: {fault.get('message')}" for fault in faults if isinstance(fault, dict)]
+    named = [fault(str(one.get("message")), str(one.get("key"))) for one in faults if isinstance(one, dict)]
     return problem(HTTPStatus.UNPROCESSABLE_CONTENT, ProblemCode.INVALID_REQUEST, "; ".join(named) or error.detail)
+
+
+def _too_long(request: AnyRequest, _error: RequestEntityTooLarge) -> Response[Problem]:
+    most = request.route_handler.resolve_request_max_body_size() or 0
+    detail = f"the body is longer than the {most:,} bytes that this takes"
+    return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, ProblemCode.INVALID_REQUEST, detail)
 
 
 def _refused(_request: AnyRequest, error: HTTPException) -> Response[Problem]:
@@ -175,6 +183,7 @@ HANDLERS: Final[dict[int | type[Exception], Callable[[Any, Any], Response[Any]]]
     TenureError: _mute,
     TooManyStreamsError: _too_many,
     ValidationException: _invalid,
+    RequestEntityTooLarge: _too_long,
     HTTPException: _refused,
     Exception: _failed,
 }

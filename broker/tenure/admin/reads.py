@@ -176,7 +176,12 @@ def _resource_routes(source: Source) -> list[HTTPRouteHandler]:
 
 
 def _health_routes(source: Source) -> list[HTTPRouteHandler]:
-    @get("/health/live", summary="Whether this server serves", operation_id="get_live")
+    @get(
+        "/health/live",
+        summary="Whether this server serves",
+        operation_id="get_live",
+        responses=refusals(is_open=True),
+    )
     async def get_live() -> Health:
         return Health(status="live")
 

@@ -12,22 +12,24 @@ import hmac
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, override
 from urllib.parse import urlsplit
 
+from litestar import HttpMethod
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
-from tenure.admin.address import is_loopback
+from tenure.admin.address import is_loopback, name_of
 from tenure.admin.problems import MEDIA_TYPE, ProblemCode, encode_problem
 
 _OPEN: Final = frozenset({"/", "/health/live"})
 _OPEN_BELOW: Final = "/page/"
 _HEADERS: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _NO_TOKEN: Final = "this needs `Authorization: Bearer TOKEN`; `tenure admin token` shows the token"  # noqa: S105
+_WRONG_TOKEN: Final = "this is not the token; `tenure admin token` shows the one that is, of the same state directory"  # noqa: S105
 _JSON: Final = "application/json"
 
 type Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]
@@ -47,15 +49,23 @@ class Security(Struct, frozen=True, kw_only=True):
         scheme, _, given = authorization.partition(" ")
         return hmac.compare_digest(given.strip().encode(), self.token.encode()) and scheme.lower() == "bearer"
 
+    def refuse_token(self, authorization: str) -> str:
+        """Why a request's Authorization lets nobody in, and what to do; empty if it is the token."""
+        if not authorization:
+            return _NO_TOKEN
+        return "" if self.knows_token(authorization) else _WRONG_TOKEN
+
+    @override
+    def __repr__(self) -> str:
+        """Without the token, wherever it is shown."""
+        return f"Security(is_local_only={self.is_local_only}, allowed_hosts={set(self.allowed_hosts)})"
+
     def knows_host(self, host: str, here: str) -> bool:
         """Whether a request's Host names this machine, the address `here` that it came to, or an allowed name."""
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
+        name = name_of(host)
         if is_loopback(name) or name in self.allowed_hosts:
             return True
-        return not self.is_local_only and bool(name) and name in {here.lower(), *_own_names()}
+        return not self.is_local_only and bool(name) and name in {here.lower(), socket.gethostname().lower()}
 
 
 def is_open(path: str) -> bool:
@@ -82,8 +92,9 @@ def guard_changes(security: Security) -> Guard:
         origin = headers.get("origin")
         if origin is not None and not _is_same(origin, host):
             raise PermissionDeniedException("a page of another site cannot change anything here")
-        if not security.knows_token(headers.get("authorization", "")):
-            raise NotAuthorizedException(_NO_TOKEN, headers={"www-authenticate": "Bearer"})
+        refusal = security.refuse_token(headers.get("authorization", ""))
+        if refusal:
+            raise NotAuthorizedException(refusal, headers={"www-authenticate": "Bearer"})
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         needs_body = connection.scope.get("method") == "POST"
         kind = headers.get("content-type", "").split(";")[0].strip().lower()
@@ -108,36 +119,50 @@ class Gate:
         self._security = security
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or have the application answer it."""
-        security = self._security
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        """Answer a request, or have the application answer it. HEAD is GET of which the head alone is sent."""
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        is_sent = False
 
         async def send_marked(message: Message) -> None:
+            nonlocal is_sent
             if message["type"] == "http.response.start":
                 said = {name for name, _ in message["headers"]}
                 message["headers"] = [*message["headers"], *(one for one in _HEADERS if one[0] not in said)]
-            await send(message)
+                await send(message)
+                if is_head:  # that was all, also of a stream, which ends when nobody reads it
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    is_sent = True
+            elif not is_sent:
+                await send(message)
 
-        scope["path"] = scope["raw_path"].decode("latin-1")
+        asked = scope.copy()  # the server goes on with what it was asked
+        asked["path"] = asked["raw_path"].decode("latin-1")
+        if is_head:
+            asked["method"] = HttpMethod.GET
+        refusal = self._refusal(asked)
+        if refusal is None:
+            await self._app(asked, receive, send_marked)
+        else:
+            await _turn_away(send_marked, *refusal)
+
+    def _refusal(self, scope: Scope) -> tuple[HTTPStatus, ProblemCode, str] | None:
+        """Why the application does not get to see a request; None if it does."""
+        security, path = self._security, scope["path"]
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if security.is_local_only and not security.knows_host(headers.get("host", ""), ""):
-            await _turn_away(
-                send_marked,
-                HTTPStatus.MISDIRECTED_REQUEST,
-                ProblemCode.INVALID_REQUEST,
-                "this server answers requests for localhost, 127.0.0.1 or [::1] only; ask for it by one of these names",
+            detail = (
+                "this server answers requests for localhost, 127.0.0.1 or [::1] only; ask for it by one of these names"
             )
-        elif (
-            not security.is_local_only
-            and not is_open(scope["path"])
-            and not security.knows_token(headers.get("authorization", ""))
-        ):
-            await _turn_away(send_marked, HTTPStatus.UNAUTHORIZED, ProblemCode.FORBIDDEN, _NO_TOKEN)
-        elif "//" in scope["path"]:
+            return HTTPStatus.MISDIRECTED_REQUEST, ProblemCode.INVALID_REQUEST, detail
+        if not (security.is_local_only or is_open(path)):
+            detail = security.refuse_token(headers.get("authorization", ""))
+            if detail:
+                return HTTPStatus.UNAUTHORIZED, ProblemCode.FORBIDDEN, detail
+        if "//" in path:
             # Litestar would take two slashes for one, and what comes after an empty name for the name.
             detail = "no name is empty, and a slash in one is %2F; /schema says what is served here"
-            await _turn_away(send_marked, HTTPStatus.NOT_FOUND, ProblemCode.NOT_FOUND, detail)
-        else:
-            await self._app(scope, receive, send_marked)
+            return HTTPStatus.NOT_FOUND, ProblemCode.NOT_FOUND, detail
+        return None
 
 
 async def _turn_away(send: Send, status: HTTPStatus, code: ProblemCode, detail: str) -> None:
@@ -156,7 +181,3 @@ def _is_same(origin: str, host: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in {"http", "https"} and bool(host) and parts.netloc.lower() == host.lower()
-
-
-def _own_names() -> tuple[str, ...]:
-    return (socket.gethostname().lower(),)

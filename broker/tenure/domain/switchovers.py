@@ -211,12 +211,10 @@ def _check_successor(draft: Draft, resource: Resource, switchover: Switchover) -
             )
         return
     target = draft.state.registrations.get(number)
+    if target is not None and number == resource.active:
+        raise NotEligibleError(f"{target.instance_id} is active already; nothing was asked of anybody")
     if target is None or number not in resource.standbys:
-        raise NotFoundError(
-            f"registration {number} does not stand by for this resource; nothing was asked of anybody"
-            if target is None or number != resource.active
-            else f"{target.instance_id} is active already; nothing was asked of anybody"
-        )
+        raise NotFoundError(f"registration {number} does not stand by for this resource; nothing was asked of anybody")
     status = draft.state.sessions[target.session].status(draft.now.now_ms)
     if not may_succeed(target, resource, status):
         raise NotEligibleError(
