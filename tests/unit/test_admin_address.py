@@ -78,9 +78,9 @@ def test_a_host_names_something(host: str, name: str) -> None:
 
 
 GARBAGE = (
-    "", "[::1", "[nonsense]", "::1", "local host", "@", "localhost@evil.example", "evil.example@localhost", "a:b@localhost",
-    "localhost/", "localhost?", "localhost#x", "localhost:80:80", "localhost:x", "localhost\\", "[::1]evil", "localhost,evil",
-    "löcalhost", "localhost\n",
+    "", "[::1", "[nonsense]", "::1", "local host", "@", "localhost@evil.example", "evil.example@localhost",
+    "a:b@localhost", "localhost/", "localhost?", "localhost#x", "localhost:80:80", "localhost:x", "localhost\\",
+    "[::1]evil", "localhost,evil", "löcalhost", "localhost\n",
 )  # fmt: skip
 
 

@@ -55,6 +55,11 @@ async def browser(source: SceneSource) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+def epoch_of(source: SceneSource) -> int:
+    """The newest tenure of the crew's resource."""
+    return source.scene.resource("r").last_epoch
+
+
 def asked_to_change(source: SceneSource) -> list[Any]:
     """What the broker was asked to change."""
     return [one for one in source.asked if isinstance(one, (Switchover, CancelSwitchover, ExpireSession))]
@@ -65,7 +70,9 @@ async def test_a_switchover_is_asked_for_as_it_was_here(
 ) -> None:
     """To whom, for how long and by whom; the answer says who steps down from what, and the log who asked."""
     with capture_logs() as logs:
-        answer = await browser.post("/resources/r/switchover", json={"to": "c", "drain_ms": 700, "by": "ops"})
+        answer = await browser.post(
+            "/resources/r/switchover", json={"epoch": crew.held.epoch, "to": "c", "drain_ms": 700, "by": "ops"}
+        )
 
     assert (answer.status_code, answer.json()) == (
         202,
@@ -79,7 +86,9 @@ async def test_a_switchover_is_asked_for_as_it_was_here(
 
 async def test_what_moved_says_who_asked(source: SceneSource, crew: Crew, browser: httpx.AsyncClient) -> None:
     """Whoever does not say it himself is named by the address he asks from."""
-    assert (await browser.post("/resources/r/switchover", json={})).json()["to_instance_id"] == ""
+    assert (await browser.post("/resources/r/switchover", json={"epoch": crew.held.epoch})).json()[
+        "to_instance_id"
+    ] == ""
     crew.active.resign(crew.held)
 
     moved = [event for event in source.scene.events if isinstance(event, RoleChangedEvent) and event.by]
@@ -89,7 +98,7 @@ async def test_what_moved_says_who_asked(source: SceneSource, crew: Crew, browse
 
 async def test_a_switchover_may_be_called_off(source: SceneSource, crew: Crew, browser: httpx.AsyncClient) -> None:
     """Then whoever was asked to step down stays."""
-    await browser.post("/resources/r/switchover", json={"drain_ms": 1_000})
+    await browser.post("/resources/r/switchover", json={"epoch": crew.held.epoch, "drain_ms": 1_000})
     with capture_logs() as logs:
         answer = await browser.delete("/resources/r/switchover", params={"by": "ops"})
 
@@ -119,16 +128,27 @@ async def test_the_brokers_refusals_are_its_own(
     """With its stable code, and nothing has changed."""
     source.scene.client("d").stand_by("vacant")
     source.scene.client("sick", status=ServiceStatus.UNHEALTHY).stand_by("r")
-    assert_problem(await browser.post(path, json=body), status, code)
+    assert_problem(await browser.post(path, json={"epoch": epoch_of(source), **body}), status, code)
     assert source.scene.resource("r").switchover is None
 
 
 @pytest.mark.usefixtures("crew")
-async def test_a_second_switchover_is_refused(browser: httpx.AsyncClient) -> None:
+async def test_a_second_switchover_is_refused(source: SceneSource, browser: httpx.AsyncClient) -> None:
     """To somebody else, while the first is under way."""
-    await browser.post("/resources/r/switchover", json={"to": "b", "drain_ms": 1_000})
-    answer = await browser.post("/resources/r/switchover", json={"to": "c"})
+    epoch = epoch_of(source)
+    await browser.post("/resources/r/switchover", json={"epoch": epoch, "to": "b", "drain_ms": 1_000})
+    answer = await browser.post("/resources/r/switchover", json={"epoch": epoch, "to": "c"})
     assert_problem(answer, 409, "switchover_under_way")
+
+
+async def test_a_repeat_moves_nothing_again(source: SceneSource, crew: Crew, browser: httpx.AsyncClient) -> None:
+    """It names the tenure that it meant: once that is over, the next one is not ended too."""
+    body = {"epoch": crew.held.epoch}
+    assert (await browser.post("/resources/r/switchover", json=body)).status_code == 202
+    crew.active.resign(crew.held)
+    assert_problem(await browser.post("/resources/r/switchover", json=body), 409, "not_active")
+    assert source.scene.resource("r").switchover is None
+    assert source.scene.who("r") == "b | c a"
 
 
 @pytest.mark.usefixtures("crew")
@@ -137,10 +157,11 @@ async def test_a_name_that_several_services_have_needs_the_service(
 ) -> None:
     """It is not guessed who is meant."""
     other = source.scene.client("b2").register(Register(service_name="other", instance_id="b", resource_id="r"))
-    body = assert_problem(await browser.post("/resources/r/switchover", json={"to": "b"}), 422, "invalid_request")
-    assert "to_service" in body["detail"]
+    body = {"epoch": epoch_of(source), "to": "b"}
+    refused = assert_problem(await browser.post("/resources/r/switchover", json=body), 422, "invalid_request")
+    assert "to_service" in refused["detail"]
 
-    answer = await browser.post("/resources/r/switchover", json={"to": "b", "to_service": "other"})
+    answer = await browser.post("/resources/r/switchover", json={**body, "to_service": "other"})
 
     assert answer.status_code == 202
     assert asked_to_change(source)[-1].to_registration_id == other.registration_id
@@ -165,8 +186,10 @@ async def test_a_name_that_several_services_have_needs_the_service(
         (b'{"epoch": true}', "epoch"),
         (b'{"dran_ms": 1}', "dran_ms"),
         (b'{"by": "%s"}' % (b"x" * 256), "by"),
-        (b'{"by": "%s"}' % ("ü".encode() * 200), "by"),
-        (b'{"to_service": "svc"}', "to"),
+        (b'{"epoch": 1, "by": "%s"}' % ("ü".encode() * 200), "by"),
+        (b"{}", "epoch is missing: The tenure to end. GET /resources/{resource_id} has it"),
+        (b'{"epoch": 0}', "epoch has to be at least 1"),
+        (b'{"epoch": 1, "to_service": "svc"}', "name that too"),
     ],
 )
 @pytest.mark.usefixtures("crew")
@@ -266,7 +289,7 @@ async def test_a_broker_that_is_away_changes_nothing(
 ) -> None:
     """503, without the advice to take what is stale."""
     source.is_away = True
-    given: dict[str, Any] = {"json": {}} if method == "POST" else {}
+    given: dict[str, Any] = {"json": {"epoch": 1}} if method == "POST" else {}
     body = assert_problem(await browser.request(method, path, **given), 503, "broker_unavailable")
     assert "stale" not in body["detail"]
 

@@ -39,12 +39,15 @@ _log: Final[structlog.stdlib.BoundLogger] = structlog.get_logger("tenure.admin")
 class SwitchoverRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a switchover is to be like."""
 
+    epoch: Annotated[
+        int,
+        Meta(ge=1, le=REVISION_MAX, description="The tenure to end. GET /resources/{resource_id} has it, in `active`."),
+    ]
     to: Annotated[str, Meta(description="The instance that is to take over; null: whoever is next.")] | None = None
     to_service: Annotated[str, Meta(description="Its service, if instances of several are called so.")] | None = None
     drain_ms: Annotated[
         int, Meta(ge=0, le=DRAIN_MS_MAX, description="How long the active one may go on to finish its work.")
     ] = 0
-    epoch: Annotated[int, Meta(ge=0, le=REVISION_MAX, description="The tenure to end; 0: whichever it is.")] = 0
     by: By = ""
 
 
@@ -169,21 +172,20 @@ async def _switch(source: Source, resource_id: str, wanted: SwitchoverRequest, b
     holder = (await queries.resource(source, resource_id)).active
     if holder is None:
         raise NotActiveError(f"nobody is active for {resource_id!r} that could step down")
-    epoch = wanted.epoch or holder.epoch
     to = None if wanted.to is None else await _standby(source, resource_id, wanted.to, wanted.to_service)
     request = Switchover(
         resource_id=resource_id,
-        epoch=epoch,
+        epoch=wanted.epoch,
         to_registration_id=0 if to is None else to.registration_id,
         drain_ms=wanted.drain_ms,
         by=by,
     )
     await source.request(request, SwitchoverStarted)
     source.changed(resource_id)
-    source.table.note_switchover(resource_id, epoch)
+    source.table.note_switchover(resource_id, wanted.epoch)
     return SwitchoverAccepted(
         resource_id=resource_id,
-        epoch=epoch,
+        epoch=wanted.epoch,
         instance_id=holder.instance_id,
         to_instance_id="" if to is None else to.instance_id,
         drain_ms=wanted.drain_ms,

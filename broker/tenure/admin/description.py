@@ -68,7 +68,10 @@ def openapi_config() -> OpenAPIConfig:
 
 
 def describe_as_it_is(app: Litestar) -> None:
-    """Mend in the description what Litestar does not say: wrong is 422, bodies are closed, reading elsewhere needs a token, some are streams."""
+    """Mend in the description what Litestar does not say.
+
+    What is wrong is 422, bodies are closed, reading from elsewhere needs the token, and some answers are streams.
+    """
     for schema in (app.openapi_schema.components.schemas or {}).values() if app.openapi_schema.components else ():
         if schema.title is not None and schema.title.endswith(REQUEST):
             schema.additional_properties = False
