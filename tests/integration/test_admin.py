@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from tenure.admin.__main__ import main
 from tenure.admin.main import Options, run_admin
@@ -54,6 +55,15 @@ async def until_revision(browser: httpx.AsyncClient, path: str, revision: int) -
     )
     body: dict[str, Any] = answer.json()
     return body
+
+
+async def until_told(browser: httpx.AsyncClient, logs: list[EventDict], *events: str) -> None:
+    """Ask until the log has said these things of the broker, and no more."""
+
+    def is_told(_: httpx.Response) -> bool:
+        return [one["event"] for one in logs if one["event"].startswith("broker.")] == list(events)
+
+    await until(browser, "/health/live", is_told, ", ".join(events))
 
 
 # --- beside a broker --------------------------------------------------------------------------------------------------
@@ -164,6 +174,20 @@ async def test_it_starts_without_a_broker_and_finds_it_later(broker: BrokerHere,
         assert (answer.status_code, "heard_ms" in answer.json()) == (503, False)
         await broker.start()
         await until(browser, "/services", lambda one: one.status_code == 200, "the broker to be found")
+
+
+async def test_the_log_says_when_the_broker_goes_and_comes(broker: BrokerHere, tmp_path: Path) -> None:
+    """Each time once, however long it lasts, and not at the start alone."""
+    with capture_logs() as logs:
+        async with admin_of(broker.ipc, tmp_path) as browser:
+            await until_told(browser, logs, "broker.followed")
+            await broker.stop()
+            await until_told(browser, logs, "broker.followed", "broker.unreachable")
+            await broker.start()
+            await until_told(browser, logs, "broker.followed", "broker.unreachable", "broker.followed")
+    gone = next(one for one in logs if one["event"] == "broker.unreachable")
+    assert (gone["log_level"], gone["reason"]) == ("warning", "it has fallen silent")
+    assert gone["heard_ms"] > 0
 
 
 async def test_many_readers_cost_the_broker_no_more_than_one(

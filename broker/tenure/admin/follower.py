@@ -41,6 +41,8 @@ from tenure.sdk.stream import StreamRestarted
 _ASK_MS: Final = 1_000
 _OPEN_MS: Final = 2_000  # how long the first answer waits for the broker
 _RETRY_MS: Final = 1_000
+_LOOK_MS: Final = 500  # how soon it is logged that the broker has gone or come back
+_SILENT: Final = "it has fallen silent"
 
 
 class Source(Protocol):
@@ -137,6 +139,8 @@ class Follower:
         self._figures = Poll(self._count, FIGURES_AGE_MS, _monotonic_ms, _unix_ms)
         self._answers = ResourceAnswers(self, _monotonic_ms, _unix_ms)
         self._was_tried = asyncio.Event()
+        self._failure = _SILENT
+        """Why the broker is not followed, when it is not."""
         self.ring = EventRing()
         """The newest events."""
         self.table = LiveTable(self)
@@ -148,6 +152,7 @@ class Follower:
 
     async def run(self) -> Never:
         """Follow for ever; a broker that is away is waited for."""
+        telling = asyncio.create_task(self._tell())
         async with Reader(*self._endpoints, timeout_ms=_ASK_MS) as reader:
             self._reader = reader
             try:
@@ -155,11 +160,12 @@ class Follower:
                     try:
                         await self._follow()
                     except TenureError as error:
-                        self._log.warning("broker.unreachable", reason=str(error))
+                        self._failure = str(error)
                     self._was_tried.set()
                     await asyncio.sleep(_RETRY_MS / 1_000)
             finally:
                 self._reader = None
+                telling.cancel()
 
     @property
     def replica(self) -> Replica:
@@ -259,6 +265,21 @@ class Follower:
             if epoch:
                 self.table.note_switchover(row.resource_id, epoch)
 
+    async def _tell(self) -> Never:
+        """Log whenever the broker goes, and comes back: the listener goes on by itself, and says nothing of either."""
+        await self._was_tried.wait()
+        told: str | None = None
+        while True:
+            failure = "" if self.is_ready else self._failure
+            if failure != told:
+                told = failure
+                if failure:
+                    self._log.warning("broker.unreachable", reason=failure, heard_ms=self.heard_ms)
+                else:
+                    replica = self.replica
+                    self._log.info("broker.followed", revision=replica.revision, history_id=replica.history_id)
+            await asyncio.sleep(_LOOK_MS / 1_000)
+
     def _hear(self) -> Reader:
         """The connection to the broker.
 
@@ -278,8 +299,8 @@ class Follower:
         async with EventListener(*self._endpoints, timeout_ms=_OPEN_MS) as listener:
             self._listener = listener  # from here on: until it has its snapshot, the one before is what is known
             self._begin()
+            self._failure = _SILENT
             self._was_tried.set()
-            self._log.info("broker.followed", revision=listener.revision, history_id=listener.history_id)
             async for event in listener:  # each event has gone into its replica by then
                 if isinstance(event, StreamRestarted):
                     self._begin()
