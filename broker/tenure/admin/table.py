@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
-from itertools import batched
+from itertools import batched, islice
 from typing import Final, Protocol
 
 import msgspec
@@ -165,14 +165,14 @@ class LiveTable:
         version, told_away = -1, False
         try:
             while not (streams.is_closing or self._has_failed):
-                if self._is_complete and version < self._floor:
-                    version, told_away = self._version, False
+                if told_away != self._is_away:  # first of all, so that nothing is taken for live that is not
+                    told_away = self._is_away
+                    yield self._standing()
+                elif self._is_complete and version < self._floor:
+                    version = self._version
                     for ids in batched(list(self._rows), CHUNK_ROWS, strict=False):
                         yield self._encoded("snapshot", ids)
                     yield message(b"{}", event="live")
-                elif told_away != self._is_away:
-                    told_away = self._is_away
-                    yield self._standing()
                 elif self._is_complete and version < self._version:
                     changed, version = self._changed_after(version), self._version
                     for ids in batched(changed, CHUNK_ROWS, strict=False):
@@ -260,9 +260,16 @@ class LiveTable:
             self._mark(*self._crowd.changed(self._presence))
         if was_away != self._is_away:
             self.bell.ring()
-        for resource_id in [] if self._is_away else list(self._moving)[:_MOVING_LOOKED_AT]:
+        for resource_id in [] if self._is_away else self._next_moving():
             with contextlib.suppress(BrokerAwayError, TenureError):
                 await self._source.look_at(resource_id)
+
+    def _next_moving(self) -> list[str]:
+        """Whose switchovers are to be asked about: all take turns, however many there are."""
+        turn = list(islice(self._moving, _MOVING_LOOKED_AT))
+        for resource_id in turn:
+            self._moving[resource_id] = self._moving.pop(resource_id)  # to the end of the order
+        return turn
 
     def _compute(self, resource_id: str) -> None:
         view = self._source.replica.resource(resource_id, self._presence)
