@@ -23,13 +23,14 @@ from msgspec import Struct
 
 from tenure.admin.address import is_loopback, listen, parse_bind, url_of
 from tenure.admin.app import create_app
+from tenure.admin.connections import Connection
 from tenure.admin.follower import Follower
 from tenure.admin.security import Security
 from tenure.admin.token import default_state, make_token
 
 EXIT_OK: Final = 0
 
-_CONNECTIONS_MAX: Final = 256  # beyond these the server answers 503 by itself
+_CONNECTIONS_MAX: Final = 256  # beyond these the server answers 503 by itself, if all of them are being answered
 _HEAD_BYTES_MAX: Final = 16_384
 _GRACE_S: Final = 1
 
@@ -150,7 +151,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=Connection,
                 ws="none",
                 lifespan="off",
                 log_config=None,

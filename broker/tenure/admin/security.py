@@ -12,14 +12,14 @@ import hmac
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final, override
+from typing import Any, Final, cast, override
 from urllib.parse import urlsplit
 
 from litestar import HttpMethod
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException, ValidationException
 from litestar.handlers import BaseRouteHandler
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from msgspec import Struct
 
 from tenure.admin.address import is_loopback, name_of
@@ -120,7 +120,11 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or have the application answer it. HEAD is GET of which the head alone is sent."""
-        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        asked = cast("HTTPScope", scope.copy())  # the server goes on with what it was asked
+        asked["path"] = asked["raw_path"].decode("latin-1")
+        is_head = asked["method"] == "HEAD"
+        if is_head:
+            asked["method"] = HttpMethod.GET
         is_sent = False
 
         async def send_marked(message: Message) -> None:
@@ -135,17 +139,13 @@ class Gate:
             elif not is_sent:
                 await send(message)
 
-        asked = scope.copy()  # the server goes on with what it was asked
-        asked["path"] = asked["raw_path"].decode("latin-1")
-        if is_head:
-            asked["method"] = HttpMethod.GET
         refusal = self._refusal(asked)
         if refusal is None:
             await self._app(asked, receive, send_marked)
         else:
             await _turn_away(send_marked, *refusal)
 
-    def _refusal(self, scope: Scope) -> tuple[HTTPStatus, ProblemCode, str] | None:
+    def _refusal(self, scope: HTTPScope) -> tuple[HTTPStatus, ProblemCode, str] | None:
         """Why the application does not get to see a request; None if it does."""
         security, path = self._security, scope["path"]
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
