@@ -45,6 +45,7 @@ from tenure.contract.vocabulary import ServiceStatus
 _NUMBER_MAX: Final = 2**63 - 1  # what SQLite and most languages keep in an integer
 _AGO_MS_MAX: Final = 2**53  # what every language counts to
 _SHOWN_CHARS_MAX: Final = 40
+_DIRECTORIES: Final = frozenset({".", ".."})
 
 
 def check_hello(hello: Hello) -> None:
@@ -190,10 +191,10 @@ def check_register(request: Register, lease_ms: int) -> None:
         InvalidRequestError: A name, the priority, the hold limit or the metadata is not allowed.
         LimitExceededError: There is more metadata than is kept.
     """
-    check_name("service_name", request.service_name)
-    check_name("instance_id", request.instance_id)
+    _check_new_name("service_name", request.service_name)
+    _check_new_name("instance_id", request.instance_id)
     if request.resource_id is not None:
-        check_name("resource_id", request.resource_id)
+        _check_new_name("resource_id", request.resource_id)
     _number("priority", request.priority, PRIORITY_MIN, PRIORITY_MAX)
     if request.hold_limit_ms != 0:
         _number("hold_limit_ms", request.hold_limit_ms, lease_ms + 1, HOLD_LIMIT_MS_MAX)
@@ -239,6 +240,15 @@ def check_name(field: str, value: str) -> None:
     _text(field, value, 1, NAME_BYTES_MAX)
     if value != value.strip():
         raise InvalidRequestError(f"{field} {_shortened(value)} begins or ends with a space")
+
+
+def _check_new_name(field: str, value: str) -> None:
+    """Check a name that is to be registered, and so to be asked for in URLs too."""
+    check_name(field, value)
+    if value in _DIRECTORIES:
+        raise InvalidRequestError(
+            f"{field} {value!r} means a directory in a URL, so that it could not be asked for there"
+        )
 
 
 def _check_metadata(metadata: dict[str, str]) -> None:

@@ -121,7 +121,7 @@ class ServiceClient(SessionOwner, Questions):
         """Declare an instance and its role for a resource.
 
         Args:
-            service_name: The name of what runs, 1 to 255 bytes.
+            service_name: The name of what runs, 1 to 255 bytes and neither `.` nor `..`, as all names.
             instance_id: The name of this process of it; by default host name and process id.
             resource_id: What exactly one instance may be active for; by default the service's name.
             role: `active` claims the role; `standby` waits to be promoted when an active is lost.
