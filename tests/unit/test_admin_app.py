@@ -9,6 +9,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from tenure.admin import pages
 from tenure.admin.problems import ProblemCode
 from tenure.contract.errors import ErrorCode
 from tenure.contract.limits import STANDBYS_LISTED_MAX
@@ -172,6 +173,26 @@ async def test_roles_are_read_a_page_at_a_time(source: SceneSource, browser: htt
         after = body["next_after"]
 
     assert seen == sorted(names)
+
+
+async def test_roles_of_a_large_service_are_looked_for_a_part_at_a_time(
+    source: SceneSource, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its resources are too many to be sorted in one go, all of them come all the same, by id and once."""
+    monkeypatch.setattr(pages, "EXAMINED_MAX", 4)
+    a = source.scene.client("a")
+    for number in range(7):
+        a.stand_by(f"r{number}")
+        a.register(Register(service_name="other", instance_id="a", resource_id=f"q{number}"))
+    seen: list[str] = []
+    after = ""
+
+    while after is not None:
+        body = await ask(browser, "/services/svc/roles", after=after)
+        seen += [one["resource_id"] for one in body["resources"]]
+        after = body["next_after"]
+
+    assert seen == [f"r{number}" for number in range(7)]
 
 
 async def test_a_page_of_roles_ends_early_rather_than_grow_without_bounds(

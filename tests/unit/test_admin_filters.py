@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from msgspec import structs
 
 from tenure.admin import pages
 from tenure.contract.interventions import Switchover
@@ -170,6 +172,29 @@ async def test_a_service_in_numbers(source: SceneSource, browser: httpx.AsyncCli
     source.is_away = True
     assert_problem(await browser.get("/services/gw"), 503, "broker_unavailable")
     assert (await ask(browser, "/services/gw", stale="true"))["connected"] is False
+
+
+async def test_a_large_service_is_counted_a_part_at_a_time(
+    source: SceneSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have their turn meanwhile, and what leaves while it is counted is counted as it was at its revision."""
+    monkeypatch.setattr(pages, "_COUNTED_AT_ONCE", 1)
+    leaving = source.scene.client("leaving")
+    registered = [
+        leaving.register(Register(service_name="big", instance_id="a", resource_id=f"b{n}")) for n in range(3)
+    ]
+    picture = structs.replace(await source.picture(allow_stale=False), presence={})
+    counting = asyncio.ensure_future(pages.service_summary(picture, "big"))
+    await asyncio.sleep(0)
+    leaving.goodbye()
+    source.follow()
+    assert not picture.replica.registrations_of("big")
+
+    summary = await counting
+
+    assert summary is not None
+    assert (summary.revision, summary.registration_count) == (registered[-1].revision, 3)
+    assert (summary.role_counts, summary.status_counts) == ({ServiceRole.STANDBY: 3}, {ServiceStatus.HEALTHY: 3})
 
 
 async def test_all_that_is_known_of_a_resource(source: SceneSource, browser: httpx.AsyncClient) -> None:

@@ -1,4 +1,4 @@
-"""Answers computed from a picture of the registry. Pure, and bounded in how much one looks through and shows.
+"""Answers computed from a picture of the registry: without I/O, and bounded in how much one looks through in one go.
 
 A page ends early rather than hold many more instances than a page of instances would, or look through more than it may:
 it can be shorter than its limit, even empty, and still say where to go on.
@@ -6,17 +6,20 @@ it can be shorter than its limit, even empty, and still say where to go on.
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
+from itertools import batched
 from typing import Final
 
-from tenure.admin.filters import Wanted, standing
+from tenure.admin.filters import EVERYTHING, Wanted, standing
 from tenure.admin.questions import Answer
 from tenure.admin.views import (
     LIMIT_MAX,
     Instance,
     InstancePage,
+    Page,
     Picture,
     Resource,
     ResourceAnswer,
@@ -30,10 +33,12 @@ from tenure.admin.views import (
 from tenure.contract.events import RoleChangedEvent
 from tenure.contract.messages import TenurePage as FoundTenures
 from tenure.contract.views import ResourceView, ServiceInstance
+from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 from tenure.sdk.succession import places, why_at_risk
 from tenure.sdk.timeline import stories
 
 EXAMINED_MAX: Final = 20_000  # registrations looked through for one page: some ten milliseconds
+_COUNTED_AT_ONCE: Final = 1_000  # registrations or resources between two turns of others: some milliseconds
 _MOVES_TOLD: Final = 8  # as many as the broker remembers
 
 
@@ -54,38 +59,45 @@ def instance_page(picture: Picture, wanted: Wanted, after: int, limit: int) -> I
             one = replica.instance(number, presence)
             assert one is not None, "it is one of the rows"
             shown.append(_instance(one, presence))
-    return InstancePage(
-        history_id=replica.history_id,
-        revision=replica.revision,
-        connected=picture.is_connected,
-        as_of_ms=picture.as_of_ms,
-        instances=shown,
-        next_after=next_after,
-    )
+    return _page(InstancePage, picture, instances=shown, next_after=next_after)
 
 
-def service_summary(picture: Picture, service_name: str) -> ServiceSummary | None:
-    """A service in numbers; None if it has no instance."""
+async def service_summary(picture: Picture, service_name: str) -> ServiceSummary | None:
+    """A service in numbers; None if it has no instance. While a large one is counted others have their turn."""
     replica = picture.replica
-    numbers = replica.registrations_of(service_name)
-    if not numbers:
+    revision = replica.revision
+    rows = [replica.rows[number] for number in replica.registrations_of(service_name)]
+    if not rows:
         return None
-    rows = [replica.rows[number] for number in numbers]
-    standings = [standing(row, replica, picture.presence) for row in rows]
-    resource_ids = {row.resource_id for row in rows}
-    return ServiceSummary(
-        history_id=replica.history_id,
-        revision=replica.revision,
-        connected=picture.is_connected,
-        as_of_ms=picture.as_of_ms,
+    instance_ids: set[str] = set()
+    resource_ids: set[str] = set()
+    roles: Counter[ServiceRole] = Counter()
+    statuses: Counter[ServiceStatus] = Counter()
+    at_risk_count = 0
+    for some in batched(rows, _COUNTED_AT_ONCE, strict=False):
+        instance_ids.update(row.instance_id for row in some)
+        resource_ids.update(row.resource_id for row in some)
+        roles.update(row.role for row in some)
+        for status, is_at_risk in (standing(row, replica, picture.presence) for row in some):
+            statuses[status] += 1
+            at_risk_count += is_at_risk
+        await asyncio.sleep(0)
+    vacant_count = 0
+    for ids in batched(resource_ids, _COUNTED_AT_ONCE, strict=False):
+        vacant_count += sum(map(replica.is_vacant, ids))
+        await asyncio.sleep(0)
+    return _page(
+        ServiceSummary,
+        picture,
+        revision=revision,
         service_name=service_name,
-        instance_count=len({row.instance_id for row in rows}),
+        instance_count=len(instance_ids),
         registration_count=len(rows),
-        role_counts=dict(Counter(row.role for row in rows)),
-        status_counts=dict(Counter(status for status, _ in standings)),
-        at_risk_count=sum(risk for _, risk in standings),
+        role_counts=dict(roles),
+        status_counts=dict(statuses),
+        at_risk_count=at_risk_count,
         resource_count=len(resource_ids),
-        vacant_count=sum(map(replica.is_vacant, resource_ids)),
+        vacant_count=vacant_count,
     )
 
 
@@ -94,18 +106,13 @@ def role_page(picture: Picture, service_name: str, after: str, limit: int) -> Ro
     replica = picture.replica
     if service_name not in replica.services:
         return None
-    resource_ids = replica.resources_of(service_name)
-    resource_ids = resource_ids[bisect_right(resource_ids, after) :]
-    resources, next_after = _resources(picture, resource_ids, limit, Wanted(), vacant=None)
-    return RolePage(
-        history_id=replica.history_id,
-        revision=replica.revision,
-        connected=picture.is_connected,
-        as_of_ms=picture.as_of_ms,
-        service_name=service_name,
-        resources=resources,
-        next_after=next_after,
-    )
+    if len(replica.registrations_of(service_name)) <= EXAMINED_MAX:
+        resource_ids, wanted = replica.resources_of(service_name), EVERYTHING
+        resource_ids = resource_ids[bisect_right(resource_ids, after) :]
+    else:  # it has so many that most resources may well be its own, and sorting them would take too long
+        resource_ids, wanted = replica.resources_after(after, EXAMINED_MAX), Wanted(service_name=service_name)
+    resources, next_after = _resources(picture, resource_ids, limit, wanted, vacant=None)
+    return _page(RolePage, picture, service_name=service_name, resources=resources, next_after=next_after)
 
 
 def resource_page(picture: Picture, wanted: Wanted, after: str, limit: int, *, vacant: bool | None) -> ResourcePage:
@@ -116,14 +123,7 @@ def resource_page(picture: Picture, wanted: Wanted, after: str, limit: int, *, v
     else:
         resource_ids = [one for one in (wanted.resource_id,) if one in replica.resource_ids and one > after]
     resources, next_after = _resources(picture, resource_ids, limit, wanted, vacant=vacant)
-    return ResourcePage(
-        history_id=replica.history_id,
-        revision=replica.revision,
-        connected=picture.is_connected,
-        as_of_ms=picture.as_of_ms,
-        resources=resources,
-        next_after=next_after,
-    )
+    return _page(ResourcePage, picture, resources=resources, next_after=next_after)
 
 
 def resource_answer(
@@ -175,6 +175,17 @@ def tenure_page(found: FoundTenures, resource_id: str, revision: int, as_of_ms: 
         ],
         next_before=found.next_before,
     )
+
+
+def _page[P: Page](kind: Callable[..., P], picture: Picture, **content: object) -> P:
+    """A page of some kind, with how current it is."""
+    current = {
+        "history_id": picture.replica.history_id,
+        "revision": picture.replica.revision,
+        "connected": picture.is_connected,
+        "as_of_ms": picture.as_of_ms,
+    }
+    return kind(**(current | content))
 
 
 def _resources(

@@ -97,7 +97,8 @@ def _service_routes(source: Source) -> list[HTTPRouteHandler]:
     )
     async def get_service(service_name: ServiceName, stale: Stale = False) -> Response[ServiceSummary]:
         name = decoded(service_name, "service_name")
-        return answer_page(_found(service_summary(await source.picture(allow_stale=stale), name), name))
+        page = await service_summary(await source.picture(allow_stale=stale), name)
+        return answer_page(_found(page, name))
 
     @get(
         "/services/{service_name:str}/roles",

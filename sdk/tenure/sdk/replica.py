@@ -151,9 +151,10 @@ class Replica:
         """
         return self._rows
 
-    def reported(self, session: int) -> ServiceStatus:
-        """What a session that has registrations reported last."""
-        return self._sessions[session].status
+    def reported(self, session: int) -> ServiceStatus | None:
+        """What a session reported last; None if it has no registrations (any longer)."""
+        known = self._sessions.get(session)
+        return None if known is None else known.status
 
     def registrations_of(self, service_name: str) -> Collection[int]:
         """The registrations of a service; none if it has no instance."""
@@ -181,6 +182,8 @@ class Replica:
         """The first so many resources whose id comes later, by id."""
         if self._rising_resource_ids is None:
             self._rising_resource_ids = sorted(self._resources)
+            # In order from now on, so that sorting it again takes little when little has changed.
+            self._resources = {one: self._resources[one] for one in self._rising_resource_ids}
         start = bisect_right(self._rising_resource_ids, resource_id)
         return self._rising_resource_ids[start : start + limit]
 
