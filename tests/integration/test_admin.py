@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -300,6 +302,33 @@ async def test_serve_runs_one_beside_the_broker(socket_directory: Path) -> None:
             await browser.get("/services")
 
 
+async def test_serve_goes_on_where_the_admin_cannot_listen(socket_directory: Path) -> None:
+    """It says which flag is meant, promises no page, and serves: roles are worth more than a page."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        arguments = ["serve", "--data", str(socket_directory / "data"), "--admin-bind", address]
+        arguments += ["--bind", endpoint_in(socket_directory), "--events-bind", f"ipc://{socket_directory}/e"]
+        async with tenure(*arguments, "--log-format", "json") as broker:
+            ended = json.loads(await broker.line("admin.ended"))
+            assert ended["reason"].startswith(f"cannot listen at {address}: Address already in use")
+            assert "--admin-bind" in ended["hint"]
+            said = [await broker.line() for _ in range(4)]
+            assert "keeps its data" in said[2]
+            assert said[3].startswith("Try it:"), "and nothing of a page before"
+            assert (await output_of("ping", "--endpoint", endpoint_in(socket_directory)))[0] == 0
+
+
+async def test_serve_says_where_the_page_is(socket_directory: Path) -> None:
+    """Also if the system chose the port."""
+    arguments = ["serve", "--data", str(socket_directory / "data"), "--admin-bind", "localhost:0"]
+    arguments += ["--bind", endpoint_in(socket_directory), "--events-bind", f"ipc://{socket_directory}/e"]
+    async with tenure(*arguments, "--log-format", "json") as broker:
+        url = (await broker.line("admin page soon at")).split()[-1]
+        assert url.startswith("http://localhost:")
+        async with browser_of(url.removesuffix("/")) as browser:
+            assert (await browser.get("/health/live")).status_code == 200, "who comes early waits"
+
+
 _PARENT = """
 import os, subprocess, sys
 subprocess.Popen([sys.executable, "-m", "tenure.admin", *sys.argv[1:], "--parent-pid", str(os.getpid())])
@@ -351,7 +380,19 @@ def test_an_address_that_cannot_be_served_is_one_line(bind: str, says: str, caps
     assert (says in lines[0], len(lines)) == (True, 1)
 
 
-async def test_the_command_line_says_it_too() -> None:
+def test_a_taken_address_is_no_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """78, as for the broker: another time the same line may be right."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["--bind", f"127.0.0.1:{taken.getsockname()[1]}", "--state", str(tmp_path)]) == 78
+    lines = capsys.readouterr().err.splitlines()
+    assert ("choose another address with --bind" in lines[0], len(lines)) == (True, 1)
+
+
+async def test_the_command_line_says_it_too(tmp_path: Path) -> None:
     """`tenure admin` ends the same way."""
     code, out = await output_of("admin", "--bind", "nonsense")
     assert (code, "host:port" in out, len(out.splitlines())) == (64, True, 1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, out = await output_of("admin", "--bind", bind, "--state", str(tmp_path))
+    assert (code, "choose another address with --bind" in out, len(out.splitlines())) == (78, True, 1)

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tenure.admin.address import listen, name_of, parse_bind, url_of
+from tenure.admin.address import AddressUnusableError, listen, name_of, parse_bind, url_of
 from tenure.contract.endpoints import TcpEndpoint
 from tenure.contract.errors import InvalidEndpointError
 
@@ -27,8 +27,8 @@ def test_the_loopback_may_be_listened_on(bind: str, address: TcpEndpoint) -> Non
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:7480", "10.0.0.1:7480", "[::]:7480", "somewhere:7480"])
 def test_what_others_reach_is_refused_unless_somebody_insists(bind: str) -> None:
-    """Nothing is authenticated; the refusal names the flag, and the flag is enough."""
-    with pytest.raises(InvalidEndpointError, match="--insecure-bind"):
+    """The refusal names the flag, and what is needed then; the flag is enough."""
+    with pytest.raises(InvalidEndpointError, match=r"--insecure-bind.*tenure admin token"):
         parse_bind(bind, insecure_bind=False)
     assert parse_bind(bind, insecure_bind=True).port == 7480
 
@@ -47,7 +47,7 @@ def test_an_address_that_is_taken_is_named() -> None:
         port = first.getsockname()[1]
         bind = f"127.0.0.1:{port}"
         assert url_of(first) == f"http://{bind}/"
-        with pytest.raises(InvalidEndpointError, match=f"{bind}.*--bind"):
+        with pytest.raises(AddressUnusableError, match=f"{bind}.*--bind"):
             listen(TcpEndpoint("127.0.0.1", port), bind)
 
 
@@ -56,7 +56,7 @@ def test_a_url_has_brackets_around_ipv6() -> None:
     """What is printed can be pasted."""
     try:
         listening = listen(TcpEndpoint("::1", None), "[::1]:0")
-    except InvalidEndpointError:
+    except AddressUnusableError:
         pytest.skip("IPv6 is switched off here")
     with listening:
         assert url_of(listening) == f"http://[::1]:{listening.getsockname()[1]}/"

@@ -75,13 +75,19 @@ def test_whoever_insists_is_warned_each_time() -> None:
     )
     warnings = warn_insecure(config)
     assert [warning.partition(" ")[0] for warning in warnings] == ["tcp://0.0.0.0:1", "tcp://*:2", "192.0.2.1:80"]
-    assert all("without authentication" in warning for warning in warnings)
+    assert ["no authentication" in warning for warning in warnings] == [True, True, False]
+    assert "`tenure admin token`" in warnings[2]
 
 
 def test_management_interface_is_kept_in_too() -> None:
-    """The management interface knows no users either: the same rule holds, unless it does not run."""
-    with pytest.raises(ConfigError, match=r"--admin-bind: 0\.0\.0\.0:7480 can be reached from other machines"):
+    """The management interface encrypts nothing: the same rule holds, unless it does not run; it says what it needs."""
+    with pytest.raises(
+        ConfigError, match=r"--admin-bind: 0\.0\.0\.0:7480 can be reached from other machines"
+    ) as caught:
         load(admin_bind="0.0.0.0:7480")
+    message = str(caught.value)
+    assert all(part in message for part in ("`tenure admin token`", "Bind to 127.0.0.1 and", "--insecure-bind"))
+    assert "ipc://" not in message
     assert warn_insecure(load(admin_bind="0.0.0.0:7480", admin=False)) == ()
     assert load(admin_bind="[::1]:0").admin_bind == "[::1]:0"
 

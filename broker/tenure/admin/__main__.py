@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tenure.admin.address import DEFAULT_BIND
+from tenure.admin.address import DEFAULT_BIND, AddressUnusableError
 from tenure.admin.main import Options, run
 from tenure.admin.token import TokenUnusableError
 from tenure.contract.errors import InvalidEndpointError
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InvalidEndpointError as error:
         sys.stderr.write(f"tenure.admin: {error}\n")
         return 64
-    except TokenUnusableError as error:
+    except (AddressUnusableError, TokenUnusableError) as error:
         sys.stderr.write(f"tenure.admin: {error}\n")
         return 78
 

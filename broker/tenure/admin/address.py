@@ -13,12 +13,21 @@ from ipaddress import ip_address
 from typing import Final
 
 from tenure.contract.endpoints import DEFAULT_HOST, TcpEndpoint, parse_endpoint
-from tenure.contract.errors import InvalidEndpointError
+from tenure.contract.errors import InvalidEndpointError, TenureError
 
 DEFAULT_PORT: Final = 7480
 DEFAULT_BIND: Final = f"{DEFAULT_HOST}:{DEFAULT_PORT}"
 _BACKLOG: Final = 128
 _HOST: Final = re.compile(r"(?:(?P<name>[\w.-]+)|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::[0-9]*)?", re.ASCII)
+
+
+class AddressUnusableError(TenureError):
+    """It is an address, but nothing can listen there."""
+
+    def __init__(self, bind: str, why: str) -> None:
+        self.bind = bind
+        self.why = why
+        super().__init__(f"cannot listen at {bind}: {why}; choose another address with --bind")
 
 
 def parse_bind(bind: str, *, insecure_bind: bool) -> TcpEndpoint:
@@ -38,7 +47,8 @@ def parse_bind(bind: str, *, insecure_bind: bool) -> TcpEndpoint:
         raise InvalidEndpointError(
             bind,
             "other machines can reach it, and nothing is encrypted, nor is the token: listen on 127.0.0.1 and let a "
-            "tunnel (ssh) or a proxy with TLS in between, or set --insecure-bind if you trust all of that network",
+            "tunnel (ssh) or a proxy with TLS in between, or set --insecure-bind if you trust all of that network; "
+            "reading needs the token too there (`tenure admin token` shows it)",
         )
     return endpoint
 
@@ -47,14 +57,13 @@ def listen(endpoint: TcpEndpoint, bind: str) -> socket.socket:
     """A socket that listens there.
 
     Raises:
-        InvalidEndpointError: It cannot.
+        AddressUnusableError: It cannot.
     """
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     try:
         return socket.create_server((endpoint.host, endpoint.port or 0), family=family, backlog=_BACKLOG)
     except OSError as error:
-        why = f"cannot listen here ({error.strerror or error}); choose another address with --bind"
-        raise InvalidEndpointError(bind, why) from error
+        raise AddressUnusableError(bind, error.strerror or str(error)) from error
 
 
 def url_of(listening: socket.socket) -> str:

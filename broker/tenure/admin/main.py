@@ -40,6 +40,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
     bind: str
     """host:port"""
+    listen_fd: int | None = None
+    """A socket that listens there already; None: there is none yet."""
     endpoints: tuple[str, ...] = ()
     """Where the broker takes requests; empty: this machine's."""
     state: Path | None = None
@@ -54,8 +56,9 @@ def run(options: Options, parent_pid: int | None = None) -> int:
     """Serve until SIGTERM or SIGINT, or until the parent with `parent_pid` is gone; the exit code.
 
     Raises:
-        InvalidEndpointError: `bind` is not host:port, cannot be listened on, or is open to other machines without
-            `insecure_bind`; or an endpoint cannot be connected to.
+        InvalidEndpointError: `bind` is not host:port, or is open to other machines without `insecure_bind`; or an
+            endpoint cannot be connected to.
+        AddressUnusableError: `bind` cannot be listened on.
         TokenUnusableError: The token can be neither made nor used.
     """
     _configure_logging()
@@ -69,6 +72,7 @@ async def run_admin(
 
     Raises:
         InvalidEndpointError: As for `run`.
+        AddressUnusableError: As for `run`.
         TokenUnusableError: As for `run`.
         asyncio.CancelledError: The server has let go of its connections.
     """
@@ -76,11 +80,16 @@ async def run_admin(
     address = parse_bind(bind, insecure_bind=options.insecure_bind)
     token = make_token(options.state or default_state(os.environ))
     follower = Follower(options.endpoints)
-    with listen(address, bind) as listening:
+    given = options.listen_fd
+    with listen(address, bind) if given is None else socket.socket(fileno=given) as listening:
         log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.admin")
         is_local_only = is_loopback(address.host)
         if not is_local_only:
-            log.warning("bind.insecure", bind=bind, warning="the token travels unencrypted: who listens can take it")
+            warning = (
+                "nothing is encrypted, so that who listens in can take the token; all but /health/live needs it there, "
+                "as `Authorization: Bearer TOKEN`, and `tenure admin token` shows it"
+            )
+            log.warning("bind.insecure", bind=bind, warning=warning)
         allowed = frozenset(host.lower() for host in options.allowed_hosts)
         security = Security(token=token, is_local_only=is_local_only, allowed_hosts=allowed)
         app = create_app(follower, security)

@@ -2,18 +2,24 @@
 
 Over ipc the directory's permissions decide who may connect, and the kernel says who did. Over tcp there is no
 authentication: whoever reaches a port may claim, end and watch every role. On the loopback that is every user of this
-machine; beyond it, everybody.
+machine; beyond it, everybody. The admin has a token, but does not encrypt it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Final, Protocol
 
 from tenure.broker.config_values import ConfigError
 from tenure.contract.endpoints import IpcEndpoint, TcpEndpoint, parse_endpoint
 from tenure.contract.errors import InvalidEndpointError
+
+_TCP: Final = "tcp has no authentication: whoever reaches it may claim and end every role"
+_ADMIN: Final = (
+    "nothing there is encrypted: all but /health/live needs the token that `tenure admin token` shows, and whoever "
+    "listens in can take it, and then move and end every role"
+)
 
 
 class Binds(Protocol):
@@ -58,11 +64,12 @@ def check_exposure(config: Binds, sources: Mapping[str, str]) -> None:
     if config.insecure_bind:
         return
     for setting, address in _exposed(config):
+        what, instead = (_ADMIN, "127.0.0.1") if setting == "admin_bind" else (_TCP, "ipc:// or tcp://127.0.0.1")
         raise ConfigError(
             sources[setting],
-            f"{address} can be reached from other machines, and tcp has no authentication: whoever reaches it may "
-            "claim and end every role. Bind to ipc:// or tcp://127.0.0.1 and let a tunnel (ssh, WireGuard) in between "
-            "authenticate, or set insecure_bind (--insecure-bind) if you trust everybody on that network",
+            f"{address} can be reached from other machines, and {what}. Bind to {instead} and let a tunnel (ssh, "
+            "WireGuard) in between authenticate, or set insecure_bind (--insecure-bind) if you trust everybody on that "
+            "network",
             value=address,
         )
 
@@ -70,8 +77,7 @@ def check_exposure(config: Binds, sources: Mapping[str, str]) -> None:
 def warn_insecure(config: Binds) -> tuple[str, ...]:
     """What to log as a warning at each start, one for each address that other machines can reach."""
     return tuple(
-        f"{address} can be reached from other machines without authentication: whoever reaches it may "
-        f"{'see and end' if setting == 'admin_bind' else 'claim and end'} every role"
+        f"{address} can be reached from other machines, and {_ADMIN if setting == 'admin_bind' else _TCP}"
         for setting, address in _exposed(config)
     )
 

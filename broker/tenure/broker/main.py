@@ -11,7 +11,6 @@ import asyncio
 import gc
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Final
@@ -20,6 +19,7 @@ import structlog
 import uvloop
 import zmq
 
+from tenure.broker.admin import open_admin, run_admin, url_of
 from tenure.broker.clock import LeaseClock
 from tenure.broker.config import Config, ConfigError
 from tenure.broker.exposure import warn_insecure
@@ -33,15 +33,15 @@ from tenure.storage.sqlite import SqliteStore
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 70  # EX_SOFTWARE: the outcome of a commit is unknown; the next start decides it
 
-_ADMIN_END_MS: Final = 300
-
 _YOUNG_OBJECTS: Final = 2_000  # new objects between two looks of the collector at these alone, as Python has it
 _YOUNG_LOOKS: Final = 5  # such looks before one at all of them: two milliseconds
 _NEVER: Final = 1_000_000_000
 
 
-def run(config: Config, warnings: Iterable[str], on_ready: Callable[[Broker], None]) -> int:
+def run(config: Config, warnings: Iterable[str], on_ready: Callable[[Broker, str], None]) -> int:
     """Serve until told to end; the exit code. `on_ready` is called once the broker takes requests.
+
+    It gets the broker and where the page is to be found, which is empty if it is nowhere.
 
     `warnings` are what whoever made the configuration wants told at the start.
 
@@ -52,7 +52,7 @@ def run(config: Config, warnings: Iterable[str], on_ready: Callable[[Broker], No
     return uvloop.run(_serve(config, warnings, on_ready))
 
 
-async def _serve(config: Config, warnings: Iterable[str], on_ready: Callable[[Broker], None]) -> int:
+async def _serve(config: Config, warnings: Iterable[str], on_ready: Callable[[Broker, str], None]) -> int:
     log: structlog.stdlib.BoundLogger = structlog.get_logger("tenure.broker")
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -76,10 +76,11 @@ async def _serve(config: Config, warnings: Iterable[str], on_ready: Callable[[Br
             places = ", ".join((*config.bind, *config.events_bind))
             raise ConfigError(places, f"cannot listen here ({error.strerror}); is another broker there?") from error
         log.info("broker.started", endpoints=broker.endpoints, events=broker.events_endpoints, data=str(config.data))
-        admin = asyncio.create_task(_run_admin(config, broker.endpoints[0], log)) if config.admin else None
+        at = open_admin(config, log)
+        admin = None if at is None else asyncio.create_task(run_admin(config, at, broker.endpoints[0], log))
         _spare_the_registry()
         try:
-            on_ready(broker)
+            on_ready(broker, "" if at is None else url_of(config, at))
             manager.tell(READY=1, STATUS=f"Takes requests at {' '.join(broker.endpoints)}")
             return await _until_told(broker, told, manager, log)
         finally:
@@ -122,24 +123,3 @@ async def _until_told(
         for task in (pinging, telling, failing):
             task.cancel()
         await asyncio.gather(pinging, telling, failing, return_exceptions=True)
-
-
-async def _run_admin(config: Config, endpoint: str, log: structlog.stdlib.BoundLogger) -> None:
-    """Run the admin beside the broker, as a client like any other; the broker goes on without it."""
-    command = [sys.executable, "-m", "tenure.cli", "admin", "--endpoint", endpoint, "--bind", config.admin_bind]
-    command += ["--state", str(config.data), "--parent-pid", str(os.getpid())]
-    if config.insecure_bind:
-        command.append("--insecure-bind")
-    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
-    try:
-        code = await process.wait()
-        log.error("admin.ended", exit_code=code, hint="the broker goes on; `tenure admin` starts the admin alone")
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(_ADMIN_END_MS / 1_000):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()

@@ -42,20 +42,25 @@ def admin(
     ] = None,
     state: State = None,
     endpoint: Endpoints = None,
+    listen_fd: Annotated[int | None, typer.Option(hidden=True, help="A socket that listens at --bind.")] = None,
     parent_pid: Annotated[int | None, typer.Option(hidden=True, help="End when this parent is gone.")] = None,
 ) -> None:
     """Serve the page and the API over HTTP: who is active, who stands by, what happened, and moves by request.
 
     `tenure serve` starts one beside the broker. Changes need the token that `tenure admin token` shows.
+
+    Exit code 78 if nothing can listen there, or the token can be neither made nor used.
     """
     if context.invoked_subcommand is not None:
         return
     need_extra("admin", "litestar", "uvicorn")
+    from tenure.admin.address import AddressUnusableError
     from tenure.admin.main import Options, run
     from tenure.admin.token import TokenUnusableError
 
     options = Options(
         bind=bind,
+        listen_fd=listen_fd,
         endpoints=tuple(endpoint or ()),
         state=state,
         insecure_bind=insecure_bind,
@@ -64,7 +69,7 @@ def admin(
     with clear_errors():
         try:
             code = run(options, parent_pid)
-        except TokenUnusableError as error:
+        except (AddressUnusableError, TokenUnusableError) as error:
             complain(str(error))
             sys.exit(CONFIG)
     sys.exit(code)

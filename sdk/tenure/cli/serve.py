@@ -77,13 +77,13 @@ def serve(
             sys.stdout.write(render_config(loaded, sources))
             return
         configure_logging(loaded.log.level, loaded.log.format)
-        sys.exit(run(loaded, warnings, lambda broker: _say_ready(loaded, broker)))
+        sys.exit(run(loaded, warnings, lambda broker, url: _say_ready(loaded, broker, url)))
     except (ConfigError, StoreError) as error:
         complain(str(error))
         sys.exit(CONFIG)
 
 
-def _say_ready(config: Config, broker: Broker) -> None:
+def _say_ready(config: Config, broker: Broker, admin_url: str) -> None:
     """Where it listens, where the data is, and what to paste to try it."""
     is_found = resolve_endpoints((), os.environ, os.getuid())[0] in broker.endpoints
     where = "" if is_found else f"--endpoint {broker.endpoints[0]} "
@@ -92,7 +92,7 @@ def _say_ready(config: Config, broker: Broker) -> None:
         f"       publishes events at {'  '.join(broker.events_endpoints)}",
         f"       keeps its data in   {config.data}",
     ]
-    if config.admin:
-        lines.append(f"       admin page soon at  http://{config.admin_bind}/")
+    if admin_url:
+        lines.append(f"       admin page soon at  {admin_url}")
     lines.append(f"Try it:  tenure run {where}--service hello -- sleep 1000")
     print("\n".join(lines), flush=True)
