@@ -61,7 +61,7 @@ def run(options: Options, parent_pid: int | None = None) -> int:
         AddressUnusableError: `bind` cannot be listened on.
         TokenUnusableError: The token can be neither made nor used.
     """
-    _configure_logging()
+    configure_logging()
     return asyncio.run(_run_until_told(options, parent_pid))
 
 
@@ -186,7 +186,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _configure_logging() -> None:
+def configure_logging() -> None:
     """One JSON object a line on standard error, or lines for people on a terminal: as the broker does it."""
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
