@@ -125,7 +125,25 @@ async def test_who_was_active_when(
         (3, 150, 50, "expired"),
     ]
     source.is_away = True
-    assert_problem(await browser.get("/resources/r/history"), 503, "broker_unavailable")
+    assert_problem(await browser.get("/resources/r/history?before=10&limit=2"), 503, "broker_unavailable")
+    assert await ask(browser, "/resources/r/history", before=10, limit=2, stale="true") == body | {"connected": False}
+    unknown = assert_problem(await browser.get("/resources/r/history?stale=true"), 503, "broker_unavailable")
+    assert "stale" not in unknown["detail"], "nobody has asked for this before"
+
+
+async def test_nobody_has_heard_of_it(
+    source: SceneSource, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resource that nobody is registered for, and of which no tenure is kept, is none; one without tenures may be."""
+
+    async def nothing(_: ListTenures, __: type[TenurePage]) -> TenurePage:
+        return TenurePage(history_id=HISTORY, tenures=(), next_before=None)
+
+    monkeypatch.setattr(source, "request", nothing)
+    body = assert_problem(await browser.get("/resources/nothing/history"), 404, "not_found")
+    assert "'nothing'" in body["detail"]
+    assert (await ask(browser, "/resources/q/history"))["tenures"] == []
+    assert (await ask(browser, "/resources/nothing/history", before=5))["tenures"] == []
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [

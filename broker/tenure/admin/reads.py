@@ -11,7 +11,7 @@ from litestar.exceptions import NotFoundException, ValidationException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import PathParameter, QueryParameter
 from litestar.response import Stream
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from tenure.admin import sse
 from tenure.admin.description import STREAMED, decoded, refusals
@@ -44,6 +44,7 @@ ServiceName = Annotated[str, PathParameter(description="Percent-encoded, also a 
 ResourceId = Annotated[str, PathParameter(description="Percent-encoded, also a slash.")]
 
 _WRONG: Final = (HTTPStatus.UNPROCESSABLE_CONTENT, HTTPStatus.SERVICE_UNAVAILABLE)
+_HISTORIES_REMEMBERED: Final = 50  # pages, of a thousand tenures at most: for whoever takes a stale one
 _ROWS: Final = (
     "Rows of all resources for a page that shows them live: `snapshot` messages with up to 500 `rows` each, `live` "
     "when that is all, then `rows` of what changed and `gone` with `resource_ids`; `away` and `back` when the broker "
@@ -59,7 +60,7 @@ class Health(Struct, frozen=True, kw_only=True):
 
 def read_routes(source: Source) -> list[HTTPRouteHandler]:
     """The routes that answer from `source`."""
-    return [*_service_routes(source), *_resource_routes(source), *_health_routes(source)]
+    return [*_service_routes(source), *_resource_routes(source), _history_route(source), *_health_routes(source)]
 
 
 def answer_page[P: Page](page: P) -> Response[P]:
@@ -154,6 +155,12 @@ def _resource_routes(source: Source) -> list[HTTPRouteHandler]:
     async def get_resource(resource_id: ResourceId, stale: Stale = False) -> Response[ResourceAnswer]:
         return answer_page(await _resource(source, decoded(resource_id, "resource_id"), allow_stale=stale))
 
+    return [list_resources, get_resource]
+
+
+def _history_route(source: Source) -> HTTPRouteHandler:
+    remembered: dict[tuple[str, int, int], TenurePage] = {}
+
     @get(
         "/resources/{resource_id:str}/history",
         summary="Who was active for a resource from when to when, the newest first",
@@ -167,13 +174,27 @@ def _resource_routes(source: Source) -> list[HTTPRouteHandler]:
             QueryParameter(ge=0, le=2**63 - 1, description="Only tenures with a lower epoch; 0: from the newest on."),
         ] = 0,
         limit: Limit = LIMIT_DEFAULT,
+        stale: Stale = False,
     ) -> Response[TenurePage]:
         name = decoded(resource_id, "resource_id")
-        picture = await source.picture(allow_stale=False)
-        found = await source.events.tenures(name, before, limit)
-        return answer_page(tenure_page(found, name, picture.replica.revision, picture.as_of_ms))
+        asked = (name, before, limit)
+        try:
+            page = await _tenures(source, name, before, limit)
+        except RequestRefusedError:
+            raise
+        except (BrokerAwayError, TenureError):
+            if asked not in remembered:  # there is nothing stale either
+                raise BrokerAwayError(source.heard_ms) from None
+            if not stale:
+                raise
+            return answer_page(structs.replace(remembered[asked], connected=False))
+        remembered.pop(asked, None)  # to the end of the order, where the newest are
+        remembered[asked] = page
+        if len(remembered) > _HISTORIES_REMEMBERED:
+            del remembered[next(iter(remembered))]
+        return answer_page(page)
 
-    return [list_resources, get_resource, list_tenures]
+    return list_tenures
 
 
 def _health_routes(source: Source) -> list[HTTPRouteHandler]:
@@ -220,6 +241,21 @@ async def _resource(source: Source, resource_id: str, *, allow_stale: bool) -> R
         found = FoundResource(revision=picture.replica.revision, resource=view)
         answer, is_connected = Answer(found=found, as_of_ms=picture.as_of_ms), picture.is_connected
     return resource_answer(source.ring.history_id, answer, tenures, is_connected=is_connected)
+
+
+async def _tenures(source: Source, resource_id: str, before: int, limit: int) -> TenurePage:
+    """Tenures of a resource from the broker's store.
+
+    Raises:
+        NotFoundError: There are none, and nobody is registered for it either.
+        BrokerAwayError: The broker is away.
+        TenureError: It refused, or could not be asked.
+    """
+    picture = await source.picture(allow_stale=False)
+    found = await source.events.tenures(resource_id, before, limit)
+    if not (found.tenures or before or resource_id in picture.replica.resource_ids):
+        raise NotFoundError(f"nobody is registered for {resource_id!r}, and none of its tenures are kept")
+    return tenure_page(found, resource_id, picture.replica.revision, picture.as_of_ms)
 
 
 def _found[T](page: T | None, service_name: str) -> T:
