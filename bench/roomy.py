@@ -45,7 +45,7 @@ def main() -> int:
     return run(config, (), _say)
 
 
-def _say(broker: Broker) -> None:
+def _say(broker: Broker, _admin_url: str) -> None:
     print(*broker.endpoints, flush=True)
 
 

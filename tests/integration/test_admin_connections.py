@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
@@ -29,9 +30,12 @@ async def browser(broker: BrokerHere, tmp_path: Path) -> AsyncIterator[httpx.Asy
 
 @contextlib.asynccontextmanager
 async def connected(browser: httpx.AsyncClient, said: bytes) -> AsyncGenerator[asyncio.StreamReader]:
-    """A connection on which something is said, and then nothing more."""
-    reader, writer = await asyncio.open_connection(browser.base_url.host, browser.base_url.port)
-    writer.write(said)
+    """A connection on which something is said, before the server can have seen it, and then nothing more."""
+    port = browser.base_url.port
+    assert port is not None
+    client = socket.create_connection((browser.base_url.host, port))
+    client.sendall(said)
+    reader, writer = await asyncio.open_connection(sock=client)
     try:
         yield reader
     finally:
@@ -70,16 +74,14 @@ async def test_a_stream_goes_on(
     broker: BrokerHere, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has said what it wants, and may be silent for as long as nothing happens."""
+    assert (await browser.get("/services")).status_code == 200, "there are events from here on"
     monkeypatch.setattr(Connection, "head_s", HURRY_S)
-    async with browser.stream("GET", "/events", headers={"accept": "text/event-stream"}) as events:
-        lines = events.aiter_lines()
-        assert (await anext(lines)).startswith("retry")
-        async with connected(browser, b"") as reader:
-            await rest_of(reader)  # which takes as long as a head may
+    asking = b"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+    async with connected(browser, asking) as events, connected(browser, b"") as silent:
+        await rest_of(silent)  # which takes as long as a head may
         async with ServiceClient(broker.ipc, lease_ms=LONG_LEASE_MS) as client, asyncio.timeout(PATIENCE_S):
             await client.register("gw", instance_id="a")
-            while "gw" not in await anext(lines):
-                pass
+            assert b'"registered"' in await events.readuntil(b'"gw"')
 
 
 async def test_silent_ones_give_way(broker: BrokerHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
-from tests.unit.admin_stage import HEARD_MS, PATIENCE_S, SceneSource, Watching
+from tests.unit.admin_stage import HEARD_MS, PATIENCE_S, SceneSource, Watching, application, watching
 from tests.unit.scene import Scene
 
 
@@ -65,6 +66,15 @@ def who(row: Mapping[str, Any]) -> str:
     """A row in a word: `a | b c`."""
     standbys = " ".join(standby["instance_id"] for standby in row["standbys"])
     return f"{'-' if row['active'] is None else row['active']['instance_id']} | {standbys}".rstrip()
+
+
+@contextlib.asynccontextmanager
+async def live_page(source: SceneSource) -> AsyncGenerator[Page]:
+    """A page that has all rows."""
+    async with watching(application(source), "/resources") as watcher:
+        page = Page(watcher)
+        await page.until_live()
+        yield page
 
 
 async def settled(source: SceneSource, condition: Callable[[], bool]) -> None:

@@ -9,12 +9,8 @@ import pytest
 from tenure.admin import table
 from tenure.contract.interventions import CancelSwitchover, PauseResource, ResumeResource, Switchover
 from tenure.contract.vocabulary import ServiceStatus
-from tests.unit.admin_stage import (
-    SceneSource,
-    application,
-    watching,
-)
-from tests.unit.live_page import Page, tenure_of, who
+from tests.unit.admin_stage import SceneSource, application, watching
+from tests.unit.live_page import Page, live_page, tenure_of, who
 from tests.unit.scene import Scene
 
 
@@ -27,9 +23,7 @@ def source() -> SceneSource:
 @pytest.fixture
 async def page(source: SceneSource) -> AsyncIterator[Page]:
     """A page that has all rows."""
-    async with watching(application(source), "/resources") as watcher:
-        page = Page(watcher)
-        await page.until_live()
+    async with live_page(source) as page:
         yield page
 
 

@@ -19,7 +19,7 @@ from tests.unit.admin_stage import (
     assert_problem,
     watching,
 )
-from tests.unit.live_page import Page, settled, tenure_of, who
+from tests.unit.live_page import Page, live_page, settled, tenure_of, who
 
 
 @pytest.fixture
@@ -31,9 +31,7 @@ def source() -> SceneSource:
 @pytest.fixture
 async def page(source: SceneSource) -> AsyncIterator[Page]:
     """A page that has all rows."""
-    async with watching(application(source), "/resources") as watcher:
-        page = Page(watcher)
-        await page.until_live()
+    async with live_page(source) as page:
         yield page
 
 

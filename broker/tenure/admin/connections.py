@@ -9,6 +9,7 @@ answered, which a stream is all its life, is left alone.
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import ClassVar, override
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -23,9 +24,9 @@ class Connection(H11Protocol):
     _giving_up: asyncio.TimerHandle | None = None
 
     @property
-    def waits_until_s(self) -> float | None:
-        """When, by the event loop's clock, it is hung up on for want of a head; None while a request is answered."""
-        return None if self._giving_up is None else self._giving_up.when()
+    def waits_until_s(self) -> float:
+        """When, by the event loop's clock, it is hung up on for want of a head; never while a request is answered."""
+        return inf if self._giving_up is None else self._giving_up.when()
 
     def hang_up(self) -> None:
         """End it without a word, also if what was written is not read; it counts no more from here on."""
@@ -70,6 +71,7 @@ class Connection(H11Protocol):
         """Let the one that has waited longest give way if this one would be one too many."""
         if self.limit_concurrency is None or len(self.connections) + 1 < self.limit_concurrency:
             return
-        waiting = [one for one in self.connections if isinstance(one, Connection) and one.waits_until_s is not None]
-        if waiting:
-            min(waiting, key=lambda one: one.waits_until_s or 0).hang_up()
+        others: list[Connection] = [one for one in self.connections if isinstance(one, Connection)]
+        first = min(others, key=lambda one: one.waits_until_s, default=self)
+        if first.waits_until_s < inf:
+            first.hang_up()

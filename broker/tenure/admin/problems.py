@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import structlog
@@ -144,8 +144,8 @@ def _too_many(_request: AnyRequest, error: TooManyStreamsError) -> Response[Prob
 
 
 def _invalid(_request: AnyRequest, error: ValidationException) -> Response[Problem]:
-    faults = error.extra if isinstance(error.extra, list) else []
-    named = [fault(str(one.get("message")), str(one.get("key"))) for one in faults if isinstance(one, dict)]
+    faults = cast("list[dict[str, object]]", error.extra) if isinstance(error.extra, list) else []
+    named = [fault(str(one.get("message")), str(one.get("key"))) for one in faults]
     return problem(HTTPStatus.UNPROCESSABLE_CONTENT, ProblemCode.INVALID_REQUEST, "; ".join(named) or error.detail)
 
 
