@@ -1,4 +1,4 @@
-"""What somebody with the page before them waits for, in a real Chromium: until it is there, and until it says what is new."""
+"""What somebody at the page waits for, in a real Chromium: until it is there, and until it says what is new."""
 
 from __future__ import annotations
 

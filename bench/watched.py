@@ -150,7 +150,7 @@ def run(plan: Plan, directory: Path) -> Report:
                 command = [sys.executable, "-m", "bench.crowd", broker.endpoint, f"instance-{number}"]
                 crowd = crowds.enter_context(Talking([*command, str(plan.resources - 1)]))
                 crowd.words("ready", _PATIENCE_S)
-            with _admin(place, broker.endpoint) as (admin, url):
+            with _admin(place, broker.endpoint) as (_, url):
                 asyncio.run(_look(plan, broker.endpoint, url, found))
             for number in range(plan.rounds * len(Looking)):
                 looking = list(Looking)[number % len(Looking)]

@@ -20,7 +20,7 @@ from tenure.sdk import RoleConflictError, ServiceClient, Tenure
 from tenure.sdk import tracing as sdk_tracing
 from tests.integration.brokers import LONG_LEASE_MS, BrokerHere, broker_here
 
-ASKED = "tenure get_resource"
+ASKED = "tenure.get_resource"
 
 
 class Spans:
@@ -49,7 +49,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
 @pytest.fixture
 async def traced(spans: Spans, socket_directory: Path) -> AsyncIterator[BrokerHere]:
     """A broker that began after the recording did."""
-    assert not spans("tenure commit")
+    assert not spans("tenure.commit")
     async with broker_here(socket_directory) as here:
         yield here
 
@@ -59,8 +59,8 @@ async def test_a_request_is_one_trace_down_to_its_commit(spans: Spans, traced: B
     async with ServiceClient(traced.ipc, lease_ms=LONG_LEASE_MS) as client:
         registration = await client.register("gateway", instance_id="gw-1", resource_id="acct", role="active")
         epoch = registration.epoch
-    (asked,) = spans("tenure register", trace.SpanKind.CLIENT)
-    (answered,) = spans("tenure register", trace.SpanKind.SERVER)
+    (asked,) = spans("tenure.register", trace.SpanKind.CLIENT)
+    (answered,) = spans("tenure.register", trace.SpanKind.SERVER)
     assert answered.parent is not None
     assert asked.context is not None
     assert (answered.parent.trace_id, answered.parent.span_id) == (asked.context.trace_id, asked.context.span_id)
@@ -70,7 +70,7 @@ async def test_a_request_is_one_trace_down_to_its_commit(spans: Spans, traced: B
         "tenure.resource_id": "acct",
         "tenure.role": "active",
     }
-    (commit,) = [one for one in spans("tenure commit") if answered.context in [link.context for link in one.links]]
+    (commit,) = [one for one in spans("tenure.commit") if answered.context in [link.context for link in one.links]]
     (moved,) = commit.events
     assert moved.attributes is not None
     assert (moved.attributes["tenure.resource_id"], moved.attributes["tenure.role"]) == ("acct", "active")
@@ -83,7 +83,7 @@ async def test_a_refusal_is_an_error_with_its_code(spans: Spans, traced: BrokerH
         await first.register("gateway", instance_id="gw-1", resource_id="acct", role="active")
         with pytest.raises(RoleConflictError):
             await second.register("gateway", instance_id="gw-2", resource_id="acct", role="active")
-    *_, refused = spans("tenure register", trace.SpanKind.CLIENT)
+    *_, refused = spans("tenure.register", trace.SpanKind.CLIENT)
     assert refused.status.status_code is trace.StatusCode.ERROR
     assert refused.attributes is not None
     assert refused.attributes["error.type"] == "role_conflict"
@@ -103,7 +103,7 @@ async def test_work_under_a_role_is_a_span(spans: Spans, traced: BrokerHere) -> 
         async with client.active("gateway", instance_id="gw-1", resource_id="acct") as tenure:
             epochs.append(tenure.epoch)
             trace.get_current_span().add_event("an order was sent")
-    active = spans("tenure active")
+    active = spans("tenure.active")
     assert [dict(span.attributes or {})["tenure.epoch"] for span in active] == epochs
     assert [[event.name for event in span.events] for span in active] == [["an order was sent"]] * 2
 
@@ -117,7 +117,7 @@ async def test_a_frame_that_is_no_trace_changes_nothing(
     async with ServiceClient(traced.ipc) as client:
         registration = await client.register("gateway", instance_id="gw-1", resource_id="acct", role="active")
         assert registration.is_active
-    assert all(span.parent is None for span in spans("tenure register", trace.SpanKind.SERVER))
+    assert all(span.parent is None for span in spans("tenure.register", trace.SpanKind.SERVER))
 
 
 def test_requests_that_are_never_answered_are_forgotten(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:

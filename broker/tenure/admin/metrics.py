@@ -17,6 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from tenure.admin.description import refusals
 from tenure.admin.figures import Figures
 from tenure.admin.follower import Source
 from tenure.admin.problems import BrokerAwayError
@@ -39,7 +40,7 @@ def metrics_route(source: Source) -> HTTPRouteHandler:
         "/metrics",
         summary="What is counted and measured, for Prometheus",
         operation_id="get_metrics",
-        responses={200: ResponseSpec(str, description="Its text format.", media_type="text/plain")},
+        responses={200: ResponseSpec(str, description="Its text format.", media_type="text/plain"), **refusals()},
     )
     async def get_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
         try:

@@ -57,7 +57,7 @@ class Traces:
         if not links:
             return
         span = _tracer.start_span(
-            "tenure commit",
+            "tenure.commit",
             trace.set_span_in_context(trace.INVALID_SPAN),
             links=links,
             attributes={"tenure.events": len(release.events)},

@@ -20,7 +20,7 @@ _FIELDS: Final = ("service_name", "instance_id", "resource_id", "role", "epoch")
 
 def span_name(message: Message) -> str:
     """What a request's span is called: its type on the wire."""
-    return f"tenure {message.__struct_config__.tag}"
+    return f"tenure.{message.__struct_config__.tag}"
 
 
 def span_attributes(message: Message) -> dict[str, str | int]:

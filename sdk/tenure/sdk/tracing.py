@@ -64,5 +64,5 @@ def working(tenure: Tenure) -> Generator[None]:
         "tenure.resource_id": tenure.resource_id,
         "tenure.epoch": tenure.epoch,
     }
-    with _tracer.start_as_current_span("tenure active", attributes=attributes):
+    with _tracer.start_as_current_span("tenure.active", attributes=attributes):
         yield
