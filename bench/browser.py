@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Final, cast
 
 from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Error as BrowserError
 
 from bench.processes import ProcessFailedError
 
-_NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
-_FLAGS: Final = (
+CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+"""The Chromium of this system; None if there is none."""
+FLAGS: Final = (
     "--no-sandbox",  # it may be run as root, and shows nobody else's pages
     "--disable-gpu",
     "--disable-background-networking",
@@ -27,7 +29,7 @@ _NOTE_CHANGES: Final = """() => {
     window.changes = {};
     const body = document.querySelector("#resources tbody");
     const note = () => {
-        const name = body.querySelector("tr td")?.textContent.trim();
+        const name = body.querySelector("tr td")?.textContent.split("/").pop().trim();
         if (name) window.changes[name] ??= performance.timeOrigin + performance.now();
     };
     new MutationObserver(note).observe(body, { childList: true, subtree: true, characterData: true });
@@ -42,15 +44,17 @@ async def chromium() -> AsyncGenerator[Browser]:
     """The Chromium of this system, without a window.
 
     Raises:
-        ProcessFailedError: There is none.
+        ProcessFailedError: There is none, or the page in it never came to what the block waited for.
     """
-    path = next(filter(None, map(shutil.which, _NAMES)), None)
-    if path is None:
+    if CHROMIUM is None:
         raise ProcessFailedError("no Chromium is installed, which the page is looked at with: apt install chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=_FLAGS)
-        yield browser
-        await browser.close()
+    try:
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            yield browser
+            await browser.close()
+    except BrowserError as error:
+        raise ProcessFailedError(f"the page did not come to what was waited for: {error}") from error
 
 
 async def load_ns(browser: Browser, url: str, resources: int) -> int:

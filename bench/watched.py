@@ -52,7 +52,7 @@ class Looking(StrEnum):
 
     NOBODY = "no admin"
     ADMIN = "an admin that nobody asks"
-    PEOPLE = "ten pages and a scraper"
+    PEOPLE = "pages and a scraper"
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -242,6 +242,7 @@ def report(plan: Plan, machine: Machine, found: Found) -> Report:
         settings={
             "resources": f"{plan.resources:,}, with {_INSTANCES} instances each",
             "load": f"{plan.per_second:,} resources a second are claimed and given up",
+            "pages": f"{plan.pages}, and a scrape a second",
             "cores": str(plan.cores),
         },
         measured=(loads, updates, *requests.values()),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench.browser import CHROMIUM
 from bench.everything import BENCHES
 
 pytestmark = pytest.mark.usefixtures("unmeasured")  # other tests reach what runs here
@@ -45,6 +46,21 @@ def test_event_hears_of_every_claim_in_another_process(tmp_path: Path) -> None:
     )
     assert [(load["name"], load["count"]) for load in read["measured"]] == [("1 in flight", 40), ("4 in flight", 40)]
     assert all(load["p50_ms"] > 0 for load in read["measured"])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt install chromium")
+def test_watched_sees_every_move_and_all_who_look_on(tmp_path: Path) -> None:
+    """The page is opened, each move appears on it, and the load is the same with nobody, an admin and people there."""
+    sizes = ("--resources", "20", "--pages", "2", "--loads", "1", "--moves", "3", "--rounds", "1")
+    read = run_bench(tmp_path, "watched", *sizes, "--rate", "20", "--seconds", "0.5", "--no-pin")
+    assert [(load["name"], load["count"]) for load in read["measured"]] == [
+        ("the page is there", 1),
+        ("a move is seen on it", 3),
+        ("no admin", 10),
+        ("an admin that nobody asks", 10),
+        ("pages and a scraper", 10),
+    ]
+    assert all(megabytes > 1 for megabytes in read["ratios"].values())
 
 
 def test_storm_moves_every_role_each_time(tmp_path: Path) -> None:
