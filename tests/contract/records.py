@@ -111,9 +111,9 @@ def forget(resource_id: str) -> Change:
 
 
 def event(revision: int) -> AnyEvent:
-    """Some event of this revision."""
+    """Some event of this revision, which has happened already, also where revisions are microseconds."""
     return SessionOpenedEvent(
-        revision=revision, at_ms=NOW_MS + revision, lease_ms=LEASE_MS, client=f"client {revision}"
+        revision=revision, at_ms=NOW_MS + revision % 10**9, lease_ms=LEASE_MS, client=f"client {revision}"
     )
 
 

@@ -69,12 +69,27 @@ async def test_a_new_history_begins_above_all_epochs(tmp_path: Path) -> None:
 
 
 async def test_the_last_tenures_are_known_as_ended(tmp_path: Path) -> None:
-    """So a plain standby fills the vacancy that the restore has left."""
+    """So a plain standby fills the vacancy that the restore has left; they end with what the backup knows, not later.
+
+    What the store in place knows beyond it was of another history, and counts for nothing here.
+    """
     copy = await a_backup(tmp_path)
+    since_ms = event(1).at_ms
+    execute(copy, "UPDATE meta SET created_ms = 1", f"UPDATE registrations SET since_ms = {since_ms}")  # noqa: S608
     done = restore(copy, tmp_path / "data")
     (last,) = (await open_and_load(tmp_path / "data")).tenures
-    assert (last.resource_id, last.epoch, last.end_reason) == ("r", 2, ChangeReason.EXPIRED)
+    assert (last.resource_id, last.epoch, last.end_reason) == ("r", 2, ChangeReason.RESTORED)
     assert last.end_revision == done.begins_at - 1
+    assert (last.began_ms, last.ended_ms) == (since_ms, event(3).at_ms)
+
+
+async def test_a_backup_whose_newest_event_cannot_be_read_knows_what_its_tables_do(tmp_path: Path) -> None:
+    """One of a kind that this version does not know is no reason to refuse what it can use."""
+    copy = await a_backup(tmp_path)
+    execute(copy, "UPDATE meta SET created_ms = 1", "UPDATE events SET body = x'c0' WHERE revision = 3")
+    restore(copy, tmp_path / "data")
+    (last,) = (await open_and_load(tmp_path / "data")).tenures
+    assert last.ended_ms == standby(3, "r").since_ms
 
 
 async def test_it_goes_on_above_a_store_that_used_more(tmp_path: Path) -> None:

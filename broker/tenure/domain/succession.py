@@ -13,7 +13,9 @@ from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tenure.domain.records import Registration
 from tenure.domain.state import Resource, State, Switchover
 
-LOST: Final = frozenset({ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.CONFIRMED_DEAD, ChangeReason.GIVEN_UP})
+LOST: Final = frozenset({
+    ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.CONFIRMED_DEAD, ChangeReason.GIVEN_UP, ChangeReason.RESTORED,
+})  # fmt: skip
 """Why tenures end that nobody meant to end: what follows on one of these is a failover."""
 
 

@@ -54,6 +54,7 @@ class ChangeReason(StrEnum):
     EXPIRED = "expired"  # the lease ran out in silence
     DIED = "died"  # the kernel reported the process's exit
     CONFIRMED_DEAD = "confirmed_dead"  # a person vouched that the process is dead
+    RESTORED = "restored"  # it was active in the backup that a store was restored from, and nobody knows for how long
 
 
 class ResumeReason(StrEnum):

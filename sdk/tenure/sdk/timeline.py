@@ -25,6 +25,7 @@ _ENDINGS: Final = {
     ChangeReason.GIVEN_UP: "it gave the role up, because it could not confirm its lease",
     ChangeReason.DEREGISTERED: "it ended its registration",
     ChangeReason.GOODBYE: "its client said goodbye",
+    ChangeReason.RESTORED: "a backup was restored in which it was active",
 }
 
 

@@ -3,7 +3,8 @@
 The broker has to be stopped, which its lock decides. The next revision is above unix milliseconds and above all that
 the backup and the store it replaces have used. Sessions and registrations end with the old history; whoever had a role
 in it may hold it until a lease or a hold limit runs out, so the store remembers for how long the next broker has to be
-quiet. The store that is replaced is kept. Everything is made ready beside it, and one `rename` puts it in place.
+quiet; what is known of that tenure ends with the backup. The store that is replaced is kept. Everything is made ready
+beside it, and one `rename` puts it in place.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tenure.contract.codec import decode_event
+from tenure.contract.errors import ProtocolError
 from tenure.contract.vocabulary import ChangeReason
 from tenure.domain.store import StoreUnusableError
 from tenure.storage.backup import BackupError, inspect
@@ -93,7 +96,7 @@ def _restore(source: Path, directory: Path, path: Path, quiet_ms: int | None) ->
     newest_ms = max(backed_up.newest_ms, replaced.newest_ms if replaced else 0)
     if now_ms < newest_ms:
         raise BackupError(
-            f"this machine's clock says {_day(now_ms)}, and the newest tenure began at {_day(newest_ms)}: set the clock"
+            f"this machine's clock says {_day(now_ms)}, and what happened last was at {_day(newest_ms)}: set the clock"
         )
     # One that is behind the backup was made after the store that was backed up was lost: it knows of none of its roles.
     knows = replaced is not None and replaced.next_revision >= backed_up.next_revision
@@ -108,7 +111,7 @@ def _restore(source: Path, directory: Path, path: Path, quiet_ms: int | None) ->
     # Microseconds: no broker makes a million revisions a second, so that the clock passes every history it has begun.
     begins_at = max(now_ms * 1_000 + 1, backed_up.next_revision + 1, replaced.next_revision if replaced else 0)
     history_id = uuid.uuid4().hex
-    _begin_history(path, history_id, begins_at, quiet_ms, now_ms)
+    _begin_history(path, history_id, begins_at, quiet_ms, backed_up.newest_ms)
     kept = _keep_aside(directory)
     os.rename(path, directory / DATABASE_FILE)
     sync_directory(directory)
@@ -200,21 +203,35 @@ def _read_known(connection: sqlite3.Connection) -> _Known | None:
     row = connection.execute(
         f"SELECT next_revision, max(0, {longest_ms}), max({', '.join(_NEWEST)}) FROM meta"  # noqa: S608
     ).fetchone()
-    return None if row is None else _Known(*row)
+    if row is None:
+        return None
+    next_revision, known_ms, newest_ms = row
+    return _Known(next_revision, known_ms, max(newest_ms, _newest_event_ms(connection)))
 
 
-def _begin_history(path: Path, history_id: str, begins_at: int, quiet_ms: int, now_ms: int) -> None:
-    """Make a store's contents those of a new history.
+def _newest_event_ms(connection: sqlite3.Connection) -> int:
+    """When the newest event happened; 0 if there is none, or this version of Tenure cannot read it."""
+    newest = connection.execute("SELECT body FROM events ORDER BY revision DESC LIMIT 1").fetchone()
+    try:
+        return 0 if newest is None else decode_event(newest[0]).at_ms
+    except ProtocolError:
+        return 0
+
+
+def _begin_history(path: Path, history_id: str, begins_at: int, quiet_ms: int, newest_ms: int) -> None:
+    """Make a store's contents those of a new history; nothing is known of its tenures after `newest_ms`.
 
     Raises:
         StoreUnusableError: It cannot be written.
     """
+    now_ms = time.time_ns() // 1_000_000
     values = {
         "history_id": history_id,
         "begins_at": begins_at,
         "quiet_ms": quiet_ms,
         "now_ms": now_ms,
-        "end_reason": ChangeReason.EXPIRED,
+        "newest_ms": newest_ms,
+        "end_reason": ChangeReason.RESTORED,
     }
     with closing(open_writer(path, history_id, now_ms)) as connection:
         try:
