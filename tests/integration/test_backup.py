@@ -165,6 +165,16 @@ async def test_a_broker_that_waits_can_be_ended(directory: Path) -> None:
     assert 0 < left[1] <= left[0]
 
 
+async def test_the_file_of_a_broker_that_runs_is_not_restored(directory: Path) -> None:
+    """One line that says what to do instead, and nothing is made."""
+    async with serving(directory):
+        elsewhere = ("--data", str(directory / "elsewhere"))
+        code, out = await output_of("restore", str(directory / "data" / "tenure.db"), *elsewhere, "--quiet-ms", "0")
+    assert (code, len(out.splitlines())) == (78, 1)
+    assert f"`tenure backup FILE --data {directory / 'data'}`" in out
+    assert names_in(directory / "elsewhere") == ["tenure.lock"]
+
+
 @pytest.mark.parametrize(("arguments", "says"), [
     (("backup", "copy"), "there is no store in"),
     (("restore", "copy"), "copy cannot be read: No such file"),

@@ -245,6 +245,23 @@ async def test_a_log_beside_the_backup_belongs_to_it(tmp_path: Path) -> None:
     assert restore(tmp_path / "dead" / "tenure.db", tmp_path / "data").revision == 5
 
 
+async def test_the_file_that_a_broker_writes_to_is_no_backup(tmp_path: Path) -> None:
+    """★ Copied while it changes it may be torn and look whole: refused, also by another name, while the broker is."""
+    await a_store(tmp_path / "live")
+    async with opened(tmp_path / "live"):
+        (tmp_path / "newest").symlink_to(tmp_path / "live" / "tenure.db")
+        for name in (tmp_path / "live" / "tenure.db", tmp_path / "newest"):
+            with pytest.raises(BackupError, match=rf"pid {os.getpid()}.*`tenure backup FILE --data {tmp_path}/live`"):
+                restore(name, tmp_path / "data", quiet_ms=0)
+        assert not (tmp_path / "data" / "tenure.db").exists()
+    assert restore(tmp_path / "newest", tmp_path / "data", quiet_ms=0).revision == 3
+    lock = tmp_path / "live" / "tenure.lock"
+    lock.unlink()
+    lock.symlink_to(lock)
+    with pytest.raises(BackupError, match="a lock beside it that cannot be read"):
+        restore(tmp_path / "newest", tmp_path / "data")
+
+
 @pytest.mark.parametrize("version", [1, 2, 3])
 async def test_an_older_backup_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
     """Also one from before there were hold limits, pauses, or restores."""

@@ -54,6 +54,26 @@ class StoreLock:
             ) from error
         return cls(descriptor)
 
+    @classmethod
+    def share(cls, directory: Path) -> StoreLock | None:
+        """Keep brokers from the store in `directory` while its files are read; None if none has ever served it.
+
+        Raises:
+            StoreLockedError: A broker has it; carries the pid.
+            OSError: The file cannot be read.
+        """
+        try:
+            descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = _pid(os.pread(descriptor, _PID_BYTES, 0))
+            os.close(descriptor)
+            raise StoreLockedError(str(directory), pid) from None
+        return cls(descriptor)
+
     def release(self) -> None:
         """Let the next one have it. Safe to repeat."""
         if self._descriptor >= 0:

@@ -14,14 +14,15 @@ import shutil
 import sqlite3
 import time
 import uuid
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tenure.contract.codec import decode_event
 from tenure.contract.errors import ProtocolError
 from tenure.contract.vocabulary import ChangeReason
-from tenure.domain.store import StoreUnusableError
+from tenure.domain.store import StoreLockedError, StoreUnusableError
 from tenure.storage.backup import BackupError, inspect
 from tenure.storage.lock import StoreLock
 from tenure.storage.opening import APPLICATION_ID, DATABASE_FILE, open_writer
@@ -69,7 +70,8 @@ def restore(source: Path, directory: Path, *, quiet_ms: int | None = None) -> Re
     `quiet_ms` is for how long nobody is granted a role; None is the longest lease or hold limit in both stores.
 
     Raises:
-        BackupError: The backup is none, damaged or of a newer version; or `quiet_ms` is needed and not given.
+        BackupError: The backup is none, damaged, of a newer version, or the file of a store that a broker serves; or
+            `quiet_ms` is needed and not given.
         StoreLockedError: A broker has the store; carries its pid.
         StoreUnusableError: The directory cannot be used, or its store is being read.
     """
@@ -89,7 +91,8 @@ def restore(source: Path, directory: Path, *, quiet_ms: int | None = None) -> Re
 
 
 def _restore(source: Path, directory: Path, path: Path, quiet_ms: int | None) -> Restored:
-    _copy(source, path)
+    with _kept_from_brokers(source, directory):
+        _copy(source, path)
     revision, backed_up = _take_in(path, source)
     replaced = _known_of(directory / DATABASE_FILE)
     now_ms = time.time_ns() // 1_000_000
@@ -141,6 +144,31 @@ def _copy(source: Path, path: Path) -> None:
         if part.exists():
             shutil.copyfile(part, path.with_name(path.name + suffix))
             path.with_name(path.name + suffix).chmod(0o600)
+
+
+@contextmanager
+def _kept_from_brokers(source: Path, directory: Path) -> Generator[None]:
+    """No broker writes to the backup meanwhile, should it be the file of a store; the directory's own lock is held.
+
+    Raises:
+        BackupError: A broker does: its files, copied one after the other, would be of no one moment.
+    """
+    file, lock = source.resolve(), None
+    if file.name == DATABASE_FILE and file.parent != directory.resolve():
+        try:
+            lock = StoreLock.share(file.parent)
+        except StoreLockedError as error:
+            raise BackupError(
+                f"{source} is the file that a running broker writes to (pid {error.pid}), and may be torn when it is "
+                f"copied: make a backup with `tenure backup FILE --data {file.parent}`, and restore that"
+            ) from error
+        except OSError as error:
+            raise BackupError(f"{source} has a lock beside it that cannot be read: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _take_in(path: Path, source: Path) -> tuple[int, _Known]:
