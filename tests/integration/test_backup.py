@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import re
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,6 +167,43 @@ async def test_a_broker_that_waits_can_be_ended(directory: Path) -> None:
             assert await broker.exit_code() == 0
     assert left[0] == 86_400_000
     assert 0 < left[1] <= left[0]
+
+
+async def test_the_rehearsal_in_the_docs_proves_something(directory: Path) -> None:
+    """★ As it stands there, but elsewhere: the backup's history, a role after it, and the history that it begins."""
+    async with serving(directory), ServiceClient(endpoint_in(directory), lease_ms=LEASE_MS) as client:
+        before = (await client.register("gw", instance_id="a", resource_id="acct", role="active")).epoch
+        assert (await output_of("backup", str(directory / "copy"), *data_in(directory)))[0] == 0
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    found = re.search(r"\*\*Rehearse it\*\*.*?```sh\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    recipe = re.sub(r"/backup/\S+", str(directory / "copy"), found[1]).replace("/tmp/rehearsal", str(directory / "r"))  # noqa: S108
+    code, out = await said_by_shell(recipe)
+    assert code == 0, out
+    states = re.findall(r"^(G[135])\s+(\w+)", out, re.MULTILINE)
+    assert states == 2 * [("G1", "proven"), ("G3", "proven"), ("G5", "proven")], out
+    epoch = re.search(r"^epoch (\d+)$", out, re.MULTILINE)
+    assert epoch is not None, out
+    assert int(epoch[1]) > before
+
+
+async def said_by_shell(script: str) -> tuple[int | None, str]:
+    """Run a shell script with this installation's `tenure` to its end, or end all that it has started."""
+    shell = await asyncio.create_subprocess_exec(
+        *("bash", "-e", "-c", script),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            out, _ = await shell.communicate()
+        return shell.returncode, out.decode()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
 
 
 async def test_the_file_of_a_broker_that_runs_is_not_restored(directory: Path) -> None:

@@ -122,6 +122,22 @@ async def test_people_are_shown_a_table(directory: Path) -> None:
     assert "revision 2: event 2 is missing before 3" in out
 
 
+async def test_of_a_store_in_which_nothing_has_happened_nothing_is_claimed(directory: Path) -> None:
+    """A verdict on nothing is none; and nothing is broken."""
+    async with serving(directory):
+        pass
+    code, out = await output_of("verify", "--data", str(directory / "data"))
+    assert code == 0
+    assert "proven" not in out
+    assert out.count("nothing to check: nothing has happened yet") == 3
+
+
+async def test_a_backup_and_a_store_are_not_verified_at_once(directory: Path) -> None:
+    """Which of both would be meant?"""
+    code, out = await output_of("verify", str(directory / "copy"), "--data", str(directory / "data"))
+    assert (code, "either a backup or --data" in out) == (2, True)
+
+
 @pytest.mark.parametrize("which", ["data", "log", "directory"])
 async def test_what_cannot_be_read_is_one_line_and_exit_code_78(directory: Path, which: str) -> None:
     """No store, no log, no log in a directory: nothing is claimed."""

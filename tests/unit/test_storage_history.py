@@ -11,6 +11,7 @@ import pytest
 from msgspec import structs
 
 from tenure.domain.store import StoreUnusableError
+from tenure.storage.backup import back_up
 from tenure.storage.history import read_history
 from tests.contract.records import active, batch, put, session, tenure
 from tests.contract.stores import opened
@@ -62,6 +63,19 @@ async def test_what_a_killed_broker_left_is_read_and_left_as_it_is(tmp_path: Pat
     before = [path.read_bytes() for path in files]
     assert revisions(tmp_path / "dead") == [1, 2]
     assert [path.read_bytes() for path in files] == before
+
+
+async def test_a_backup_is_read_as_a_store_is(tmp_path: Path) -> None:
+    """In a file of any name, also where nothing may be written beside it; nothing is."""
+    await closed_store(tmp_path / "data")
+    (tmp_path / "backups").mkdir()
+    copy = tmp_path / "backups" / "tuesday.db"
+    back_up(tmp_path / "data", copy, overwrite=False, on_progress=lambda _done, _total: None)
+    assert revisions(copy) == [1, 2]
+    assert list((tmp_path / "backups").iterdir()) == [copy]
+    copy.write_bytes(b"something else" * 1_000)
+    with pytest.raises(StoreUnusableError, match=f"{copy} is no store, or is damaged: file is not a database"):
+        revisions(copy)
 
 
 async def test_what_is_no_store_of_this_version_is_refused(tmp_path: Path) -> None:

@@ -78,10 +78,15 @@ async def test_a_history_that_has_lost_its_beginning_is_proven_from_there_on(tmp
         assert "no longer kept" in verdict_of(report, Guarantee.G1).says
 
 
-async def test_a_new_store_is_proven(tmp_path: Path) -> None:
-    """A history without events holds what it promises."""
-    report = report_of(await keep(Scene(), tmp_path))
-    assert (report.events, report.last_revision, report.is_broken) == (0, 0, False)
+async def test_of_a_new_store_there_is_nothing_to_check(tmp_path: Path) -> None:
+    """A history without events proves nothing, with or without logs; what is damaged in it is broken all the same."""
+    store = await keep(Scene(), tmp_path)
+    for report in (report_of(store), report_of(store, log_of(busy_scene(), "a"))):
+        assert (report.events, report.last_revision, report.is_broken) == (0, 0, False)
+        assert {verdict.state for verdict in report.verdicts} == {State.NOT_CHECKED}
+        assert verdict_of(report, Guarantee.G5).says == "nothing to check: nothing has happened yet"
+    damage(tmp_path, "DROP INDEX one_active_per_resource")
+    assert verdict_of(report_of(tmp_path), Guarantee.G1).state is State.BROKEN
 
 
 async def test_a_second_active_is_named(tmp_path: Path) -> None:

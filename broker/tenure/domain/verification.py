@@ -19,7 +19,7 @@ def verify(history: StoredHistory, beliefs: Beliefs) -> Report:
     replay = Replay(history, beliefs.epochs)
     replay.run()
     beliefs.hold_against(replay, history.history_id, history.next_revision)
-    span = _span(replay)
+    span, unchecked = _span(replay), _unchecked(history, replay)
     return Report(
         history_id=history.history_id,
         first_revision=replay.first_revision,
@@ -29,41 +29,42 @@ def verify(history: StoredHistory, beliefs: Beliefs) -> Report:
         intervals=beliefs.intervals,
         verdicts=(
             replay.one_active.verdict(
-                Guarantee.G1, f"at most one active for each resource, {span}", unchecked=_stop(replay)
+                Guarantee.G1, f"at most one active for each resource, {span}", unchecked=unchecked
             ),
             beliefs.one_believer.verdict(
-                Guarantee.G2, _believers(beliefs, replay), unchecked=_unlogged(beliefs, replay)
+                Guarantee.G2, _believers(beliefs, replay), unchecked=_unlogged(beliefs) or unchecked
             ),
             replay.rising_epochs.verdict(
-                Guarantee.G3, f"the epochs of {replay.tenures} tenures rise, {span}", unchecked=_stop(replay)
+                Guarantee.G3, f"the epochs of {replay.tenures} tenures rise, {span}", unchecked=unchecked
             ),
             beliefs.durable.verdict(
                 Guarantee.G4,
                 f"all that {beliefs.logs} interval logs acknowledge is in the history",
-                unchecked=_unlogged(beliefs, replay),
+                unchecked=_unlogged(beliefs) or unchecked,
             ),
-            replay.gapless.verdict(Guarantee.G5, f"{replay.events} events without a gap, {span}"),
+            replay.gapless.verdict(Guarantee.G5, f"{replay.events} events without a gap, {span}", unchecked=unchecked),
         ),
     )
 
 
 def _span(replay: Replay) -> str:
-    if not replay.events:
-        return "in a history without events"
     newest = replay.first_revision + replay.events - 1
     kept = "" if replay.is_complete else "; those before are no longer kept"
     return f"revisions {replay.first_revision} to {newest}{kept}"
 
 
-def _stop(replay: Replay) -> str:
+def _unchecked(history: StoredHistory, replay: Replay) -> str:
     """Why not all was replayed, if so."""
-    return f"from revision {replay.stopped_at} on there is nothing to replay" if replay.gapless.count else ""
+    if replay.gapless.count:
+        return f"from revision {replay.stopped_at} on there is nothing to replay"
+    if not replay.events:
+        since = "yet" if history.begins_at == 1 else "since it was restored; the backup has what was before"
+        return f"nothing to check: nothing has happened {since}"
+    return ""
 
 
-def _unlogged(beliefs: Beliefs, replay: Replay) -> str:
-    if not beliefs.logs:
-        return "no interval log was given; clients write them where TENURE_INTERVAL_LOG says"
-    return _stop(replay)
+def _unlogged(beliefs: Beliefs) -> str:
+    return "" if beliefs.logs else "no interval log was given; clients write them where TENURE_INTERVAL_LOG says"
 
 
 def _believers(beliefs: Beliefs, replay: Replay) -> str:

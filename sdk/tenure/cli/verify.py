@@ -1,4 +1,4 @@
-"""`tenure verify`: whether the guarantees hold on a store's own history, and on what its clients believed.
+"""`tenure verify`: whether the guarantees hold on a store's own history, or a backup's, and on what clients believed.
 
 Reads alone, also beside a broker that is running. It needs no broker, only its files; the parts of Tenure that know
 them come with every installation.
@@ -34,6 +34,9 @@ _WIDE: Final = 1_000  # columns, where nothing says how many there are
 
 
 def verify(
+    file: Annotated[
+        Path | None, typer.Argument(help="A backup to verify, in place of a store.", show_default=False)
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Where the registry is kept.", show_default=False)] = None,
     interval_log: Annotated[
         list[Path] | None,
@@ -48,6 +51,8 @@ def verify(
 ) -> None:
     """Prove the guarantees G1 to G5 on a store's history and its clients' interval logs, or name what breaks them.
 
+    Of a store in which nothing has happened, as after a restore, there is nothing to check.
+
     Exit code 1 if a guarantee is broken, 78 if the store or a log cannot be read.
     """
     from tenure.broker.config import ConfigError, load_config
@@ -55,11 +60,13 @@ def verify(
     from tenure.domain.store import StoreUnusableError
 
     began_s = time.monotonic()
+    if file is not None and data is not None:
+        raise typer.BadParameter("either a backup or --data can be verified", param_hint="FILE")
     with clear_errors():
         try:
-            directory = load_config(None, os.environ, {"data": data}).data
+            place = file or load_config(None, os.environ, {"data": data}).data
             beliefs = _read_logs(Beliefs(), interval_log or [])  # before the store, which then knows all they do
-            report = _verify(directory, beliefs)
+            report = _verify(place, beliefs)
         except (ConfigError, StoreUnusableError, IntervalLogError, ImpossibleLogError) as error:
             complain(str(error))
             sys.exit(CONFIG)
@@ -77,11 +84,11 @@ def _read_logs(beliefs: Beliefs, places: Iterable[Path]) -> Beliefs:
     return beliefs
 
 
-def _verify(directory: Path, beliefs: Beliefs) -> Report:
+def _verify(place: Path, beliefs: Beliefs) -> Report:
     from tenure.domain.verification import verify
     from tenure.storage.history import read_history
 
-    with read_history(directory) as history:
+    with read_history(place) as history:
         told = _told(history.events, history.next_revision - 1) if sys.stderr.isatty() else history.events
         return verify(history._replace(events=told), beliefs)
 

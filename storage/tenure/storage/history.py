@@ -1,4 +1,4 @@
-"""A store's whole history, read beside the broker that may be running: one connection that cannot write, one moment.
+"""The whole history of a store, beside the broker that may be running, or of a backup: one moment, nothing written.
 
 The read is one transaction, which holds up no commit; but the broker's write-ahead log cannot begin anew until it ends.
 The lock of the store is not touched. After a crash SQLite has to rebuild the log's index, in a file of its own, before
@@ -31,16 +31,16 @@ _UNIQUE_INDEX: Final = re.compile(
 
 
 @contextmanager
-def read_history(directory: Path) -> Generator[StoredHistory]:
-    """The history of the store in a directory, to be read once and within the block.
+def read_history(place: Path) -> Generator[StoredHistory]:
+    """The history of the store in a directory, or of the backup in a file, to be read once and within the block.
 
     Raises:
         StoreUnusableError: There is no store, it is of another version, or it cannot be read.
     """
-    path = directory / DATABASE_FILE
+    path = place / DATABASE_FILE if place.is_dir() else place
     if not path.is_file():
         raise StoreUnusableError(
-            f"there is no store in {directory}; name the directory that a broker serves with --data"
+            f"there is no store in {place}; name a backup, or the directory that a broker serves with --data"
         )
     with readable():
         try:
@@ -57,9 +57,12 @@ def _history(connection: sqlite3.Connection, path: Path) -> StoredHistory:
         newest = check_version(connection, path)
     except sqlite3.OperationalError as error:
         raise StoreUnusableError(f"{path} cannot be read: {error}; {_WHO_MAY}") from error
+    except sqlite3.DatabaseError as error:
+        raise StoreUnusableError(f"{path} is no store, or is damaged: {error}; name another one") from error
     if newest < len(migrations()):
         raise StoreUnusableError(
-            f"{path} is of version {newest}, made by an older Tenure; `tenure serve` of this one brings it up to date"
+            f"{path} is of version {newest}, made by an older Tenure; `tenure serve` of this one brings a store up to "
+            "date, `tenure restore` a backup"
         )
     meta = connection.execute(queries()["read_meta"]).fetchone()
     if meta is None:
