@@ -17,7 +17,7 @@ from tenure.contract.vocabulary import OnConflict, ServiceRole
 from tenure.sdk import Registration, ServiceClient
 from tests.browser.people import Person
 from tests.integration.admins import admin_of
-from tests.integration.brokers import LONG_LEASE_MS, BrokerHere
+from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, SHORT_LEASE_MS, BrokerHere
 
 PHONE = ViewportSize(width=360, height=800)
 _LETTER_PX = 12
@@ -97,6 +97,27 @@ async def test_a_switchover_by_button(person: Person, contenders: Contenders) ->
     move = person.page.locator(".moves > li").first
     await expect(move).to_contain_text("gateway/gw-1 → gateway/gw-3")
     await expect(move).to_contain_text("as ada")
+
+
+async def test_what_nobody_knows_is_drawn_as_such(person: Person, broker: BrokerHere, contenders: Contenders) -> None:
+    """★ After its last heartbeat nobody knows whether a holder was active still: hatched, and in words."""
+    silent = ServiceClient(broker.tcp, lease_ms=SHORT_LEASE_MS)  # over tcp its end is no proof
+    await silent.open()
+    await silent.register("gateway", instance_id="gw-1", resource_id="acct", role="active")
+    _, standby = await contenders.come("gw-2")
+    session = silent._session  # pyright: ignore[reportPrivateUsage]
+    assert session is not None
+    session._thread.stop()  # pyright: ignore[reportPrivateUsage]
+    await asyncio.wait_for(standby.wait_active(), PATIENCE_S)
+    await silent.close()
+    await person.look_at("acct")
+    picture = person.page.get_by_role("img", name="whether the active one still was is not known 1 time,")
+    await expect(picture.locator("rect.unsure")).to_have_count(1)
+    await expect(picture.locator("rect.unsure title")).to_contain_text("perhaps still active: gateway/gw-1")
+    await expect(person.page.get_by_text("Hatched: perhaps still active.")).to_be_visible()
+    await person.page.get_by_text("newest tenures as a table").click()
+    await expect(person.page.locator("details tbody tr").nth(1)).to_contain_text("at most")
+    await _check_with_axe(person)
 
 
 async def test_a_pause_by_button(person: Person, contenders: Contenders) -> None:

@@ -357,7 +357,7 @@ CLIENT: Final = (
             status=ServiceStatus.DEGRADED,
             applied_revision=255,
             last_revision=256,
-            given_up=(GivenUp(epoch=42, declined=True), GivenUp(epoch=57)),
+            given_up=(GivenUp(epoch=42, declined=True, ago_ms=9), GivenUp(epoch=57)),
             entered=(Entered(epoch=300, ago_ms=2),),
             loop_lag_ms=3,
             margin_ms=1_597,
@@ -531,7 +531,10 @@ BROKER: Final = (
                     began_ms=AT_MS - 60_000,
                     ended_ms=AT_MS,
                     end_revision=42,
-                    end_reason=ChangeReason.EXPIRED,
+                    end_reason=ChangeReason.REVOKED,
+                    certain_until_ms=AT_MS - 1_900,
+                    possible_until_ms=AT_MS,
+                    by="ada (uid:1000)",
                 ),
             ),
             next_before=41,
@@ -685,7 +688,11 @@ EVENT: Final = (
         "event",
         "full",
         ResourceResumedEvent(
-            revision=48, at_ms=AT_MS, resource_id="account-42", reason=ResumeReason.ASKED, by="ada (uid:1000)"
+            revision=48,
+            at_ms=AT_MS,
+            resource_id="account-42",
+            reason=ResumeReason.ASKED,
+            by="ada (uid:1000)",
         ),
     ),
     Example(

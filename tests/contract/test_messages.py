@@ -381,7 +381,7 @@ def test_a_brokers_frames_have_a_limit(message: Message) -> None:
 
 def test_heartbeats_of_a_full_session_are_small() -> None:
     """A heartbeat that gives up all that a session may hold, and the answer that states all of it, fit a megabyte."""
-    given_up = (GivenUp(epoch=NUMBER, declined=True),) * GIVEN_UP_MAX
+    given_up = (GivenUp(epoch=NUMBER, declined=True, ago_ms=NUMBER),) * GIVEN_UP_MAX
     statement = RoleStatement(registration_id=NUMBER, role=ServiceRole.ACTIVE, epoch=NUMBER, revision=NUMBER)
     answer = HeartbeatAck(
         session=NUMBER,

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 from msgspec import structs
 
-from tenure.contract.vocabulary import ServiceStatus
-from tenure.domain.records import Batch, Change, Registration, StoredState
+from tenure.contract.events import RoleChangedEvent
+from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
+from tenure.domain.records import Batch, Change, Registration, StoredState, Tenure
 from tenure.domain.store import (
     EventsCompactedError,
     Store,
@@ -329,9 +330,31 @@ async def test_tenures_of_a_resource_come_in_pages(stores: Stores, before: int, 
     await store.commit(batch(1, *map(put, ended), *others, put(active(9, "r", epoch=7)), events=9))
     by_epoch = {one.epoch: one for one in (*ended, lasting)}
     expected = tuple(by_epoch[epoch] for epoch in epochs)
-    assert await store.read_tenures("r", before, limit) == expected
+    assert await tenures_of(store, "r", before, limit) == expected
     assert await store.read_tenures("nobody's", 100, 10) == ()
-    assert await (await stores.open()).read_tenures("r", before, limit) == expected
+    assert await tenures_of(await stores.open(), "r", before, limit) == expected
+
+
+async def tenures_of(store: Store, resource_id: str, before: int = 100, limit: int = 10) -> tuple[Tenure, ...]:
+    """The tenures of a resource, without what ended them."""
+    return tuple(kept.tenure for kept in await store.read_tenures(resource_id, before, limit))
+
+
+async def test_a_tenure_comes_with_the_event_of_its_end_as_long_as_that_is_kept(stores: Stores) -> None:
+    """The newest stays longer than its event; one that lasts has none, and an event of another kind is none either."""
+    store = await stores.open(small(events_kept=5))
+    end = RoleChangedEvent(
+        revision=3, at_ms=9, registration_id=1, resource_id="r", service_name="svc", instance_id="a", epoch=2,
+        old_role=ServiceRole.ACTIVE, reason=ChangeReason.EXPIRED, silent_ms=7, by="ada",
+    )  # fmt: skip
+    changes = (put(tenure(1, "s", ended=2)), put(tenure(2, "r", ended=3)), put(active(4, "t")))
+    await store.commit(batch_of((event(1), event(2), end, event(4)), *changes, first=1))
+    assert [(kept.tenure.epoch, kept.end) for kept in await store.read_tenures("r", 100, 10)] == [(2, end)]
+    for resource_id in ("s", "t"):
+        assert [kept.end for kept in await store.read_tenures(resource_id, 100, 10)] == [None]
+    await store.commit(batch(5, events=10))
+    await rest(store)
+    assert [(kept.tenure.epoch, kept.end) for kept in await store.read_tenures("r", 100, 10)] == [(2, None)]
 
 
 async def test_old_tenures_go_with_the_events_of_their_end(stores: Stores) -> None:
@@ -339,13 +362,13 @@ async def test_old_tenures_go_with_the_events_of_their_end(stores: Stores) -> No
     store = await stores.open(small(events_kept=5))
     old, newest, other = tenure(1, "r", ended=2), tenure(3, "r", ended=4), tenure(5, "s", ended=6)
     await store.commit(batch(1, put(old), put(newest), put(other), events=6))
-    assert await store.read_tenures("r", 100, 10) == (newest, old)
+    assert await tenures_of(store, "r") == (newest, old)
     await store.commit(batch(7, events=10))
     await rest(store)
-    assert await store.read_tenures("r", 100, 10) == (newest,)
+    assert await tenures_of(store, "r") == (newest,)
     await store.commit(batch(17, forget("r")))
     assert await store.read_tenures("r", 100, 10) == ()
-    assert await store.read_tenures("s", 100, 10) == (other,)
+    assert await tenures_of(store, "s") == (other,)
 
 
 async def test_another_history_has_another_id(stores: Stores) -> None:

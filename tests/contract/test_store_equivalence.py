@@ -179,7 +179,7 @@ async def check_equal(stores: list[Store], play: Play) -> None:
         tenures, others = [await store.read_tenures(resource, play.revision + 1, 100) for store in stores]
         assert tenures == others
         newest = play.holder(resource) or play.tenures.get(resource)
-        assert [one.epoch for one in tenures[:1]] == ([] if newest is None else [newest.epoch])
+        assert [one.tenure.epoch for one in tenures[:1]] == ([] if newest is None else [newest.epoch])
 
 
 async def run(history: list[tuple[list[Step], Between]], places: list[Stores]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from structlog.testing import capture_logs
@@ -10,6 +11,7 @@ from structlog.testing import capture_logs
 from tenure.broker.clock import LeaseClock, boot_clock, raw_clock
 from tenure.contract.messages import GetResource, Resource
 from tenure.contract.views import Move
+from tenure.contract.vocabulary import ChangeReason
 from tenure.sdk import (
     ConnectionState,
     InvalidRequestError,
@@ -53,6 +55,26 @@ async def test_a_role_that_is_held_outlasts_a_broker_that_is_away_for_longer_tha
         view = await client.resource("held")
         assert view.active is not None
         assert (view.active.epoch, view.active.hold_limit_ms) == (epoch, HOLD_MS)
+
+
+async def test_a_tenure_that_ran_out_without_a_broker_ended_then_and_not_when_one_was_back(broker: BrokerHere) -> None:
+    """★ The history has it from its holder: what the broker missed is no time in which anybody was active."""
+    async with ServiceClient(broker.ipc, lease_ms=LEASE_MS) as client:
+        registration = await client.register("gw", instance_id="a", resource_id="acct", role="active")
+        await broker.stop()
+        stopped_ms = time.time_ns() // 1_000_000
+        await until_changed(registration, lambda: not registration.is_active, "its lease has run out")
+        await broker.start()
+        await asyncio.wait_for(client.wait_connected(), PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            while (tenure := (await client.tenures("acct")).tenures[-1]).ended_ms is None:
+                pass
+
+    assert tenure.end_reason is ChangeReason.GIVEN_UP
+    assert tenure.possible_until_ms is not None
+    assert tenure.possible_until_ms == tenure.certain_until_ms
+    assert tenure.possible_until_ms <= stopped_ms + LEASE_MS
+    assert tenure.possible_until_ms < tenure.ended_ms
 
 
 async def test_who_falls_silent_while_it_holds_keeps_the_others_waiting(broker: BrokerHere) -> None:

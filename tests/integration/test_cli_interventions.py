@@ -31,7 +31,8 @@ async def test_the_history_of_a_role_is_told_from_the_store(stage: Stage) -> Non
         assert (code, newest.split()[0], older.split()[0]) == (0, str(after.active.epoch), str(before.active.epoch))
         assert newest.endswith("gw/b  is active still")
         assert "gw/a  for " in older
-        assert "until it stepped down for a switchover" in older
+        assert " ms: it stepped down for a switchover, as " in older
+        assert not older.endswith("as somebody had asked")
         code, out = await stage.run("history", "acct", "--tenures", "1", "--before", str(after.active.epoch), "--json")
         (told,) = json.loads(out)
         assert (code, told["epoch"], told["instance_id"]) == (0, before.active.epoch, "a")

@@ -107,6 +107,8 @@ async def test_who_was_active_when(
             ended_ms=150,
             end_revision=7,
             end_reason=ChangeReason.EXPIRED,
+            certain_until_ms=130,
+            possible_until_ms=150,
         ),
     )
 
@@ -123,6 +125,10 @@ async def test_who_was_active_when(
     assert [(one["epoch"], one["ended_ms"], one["duration_ms"], one["reason"]) for one in body["tenures"]] == [
         (9, None, None, None),
         (3, 150, 50, "expired"),
+    ]
+    assert [(one["certain_until_ms"], one["possible_until_ms"]) for one in body["tenures"]] == [
+        (None, None),
+        (130, 150),
     ]
     source.is_away = True
     assert_problem(await browser.get("/resources/r/history?before=10&limit=2"), 503, "broker_unavailable")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from tenure.broker.core_limits import CoreLimits
 from tenure.broker.pages import EventsRead, TenuresRead
 from tenure.contract import codec
 from tenure.contract.errors import ErrorCode, RevisionCompactedError
+from tenure.contract.events import RoleChangedEvent
 from tenure.contract.messages import ErrorReply, EventPage, ListTenures, ReadEvents, TenurePage
 from tenure.contract.vocabulary import ChangeReason
-from tenure.domain.records import Tenure
+from tenure.domain.records import KeptTenure, Tenure
 from tests.contract.records import tenure
 from tests.unit.core_stage import CoreStage, claim_of, codes
 
@@ -93,12 +95,14 @@ def test_reads_of_events_survive_a_failed_commit() -> None:
     assert len(stage.core.store_reads) == 1
 
 
-def tenures_page(stage: CoreStage, tenures: tuple[Tenure, ...], limit: int = 1_000) -> TenurePage:
-    """What comes back when the store answers a read of tenures with these."""
+def tenures_page(
+    stage: CoreStage, tenures: tuple[Tenure, ...], end: RoleChangedEvent | None = None, limit: int = 1_000
+) -> TenurePage:
+    """What comes back when the store answers a read of tenures with these, of which the event of the end is this."""
     stage.says("a/requests", ListTenures(resource_id="r", limit=limit))
     read = stage.core.store_reads.pop()
     assert isinstance(read, TenuresRead)
-    page = codec.decode_broker(stage.core.tenures_page(read, tenures).body)
+    page = codec.decode_broker(stage.core.tenures_page(read, tuple(KeptTenure(one, end) for one in tenures)).body)
     assert isinstance(page, TenurePage)
     return page
 
@@ -126,6 +130,49 @@ def test_a_page_of_tenures_shows_nothing_that_its_broker_does_not_know_to_be_com
     ]
     assert [one.duration_ms for one in page.tenures] == [None, known - 1]
     assert (page.history_id, page.next_before) == (stage.core.registry.history_id, None)
+
+
+@pytest.mark.parametrize(
+    ("reason", "silent_ms", "certain_ms", "most_ms"),
+    [
+        (ChangeReason.RESIGNED, 300, 900, 900),
+        (ChangeReason.DIED, 300, 900, 900),
+        (ChangeReason.EXPIRED, 300, 600, 900),
+        (ChangeReason.EXPIRED, 10_000, 0, 900),
+        (ChangeReason.EXPIRED, None, None, 900),
+        (ChangeReason.REVOKED, 300, 600, 900),
+        (ChangeReason.CONFIRMED_DEAD, 300, 600, 900),
+        (ChangeReason.GIVEN_UP, 300, 600, 600),
+        (ChangeReason.GIVEN_UP, None, None, 900),
+        (ChangeReason.RESTORED, 300, 900, None),
+    ],
+)
+def test_how_long_a_tenure_lasted_is_said_as_far_as_it_is_known(
+    reason: ChangeReason, silent_ms: int | None, certain_ms: int | None, most_ms: int | None
+) -> None:
+    """★ Its end is its own word or a proof; else it lasted until it was heard, at least, and at most until its end."""
+    stage = CoreStage()
+    stage.open("a")
+    ended = structs.replace(tenure(1, "r", ended=1), began_ms=0, ended_ms=900, end_reason=reason)
+    end = RoleChangedEvent(
+        revision=1, at_ms=900, registration_id=1, resource_id="r", service_name="svc", instance_id="a", reason=reason,
+        silent_ms=silent_ms, by="ada",
+    )  # fmt: skip
+
+    (told,) = tenures_page(stage, (ended,), end).tenures
+
+    assert (told.certain_ms, told.duration_ms, told.ended_ms, told.by) == (certain_ms, most_ms, 900, "ada")
+
+
+def test_what_only_the_event_of_its_end_knew_goes_with_it() -> None:
+    """Who asked for it, and when its holder was heard last."""
+    stage = CoreStage()
+    stage.open("a")
+    ended = structs.replace(tenure(1, "r", ended=1), end_reason=ChangeReason.EXPIRED)
+
+    (told,) = tenures_page(stage, (ended,)).tenures
+
+    assert (told.certain_until_ms, told.possible_until_ms, told.by) == (None, ended.ended_ms, "")
 
 
 def test_a_full_page_of_tenures_leads_to_the_next() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tenure.contract.errors import InstanceAliveError, InvalidRequestError, LimitExceededError, NotFoundError
-from tenure.contract.events import DeregisteredEvent, SessionClosedEvent
+from tenure.contract.events import DeregisteredEvent, RoleChangedEvent, SessionClosedEvent
 from tenure.contract.interventions import ExpireSession, SessionEnded, Switchover
 from tenure.contract.limits import GIVEN_UP_MAX
 from tenure.contract.messages import Entered, GivenUp, Heartbeat
 from tenure.contract.views import Presence
-from tenure.contract.vocabulary import ChangeReason, ServiceStatus
+from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tests.unit.scene import LEASE_MS, Scene
+
+ACTIVE = ServiceRole.ACTIVE
 
 
 def test_a_failover_is_timed_from_the_last_heartbeat_to_the_first_activity() -> None:
@@ -73,8 +75,61 @@ def test_nobody_was_active_before_it_was_granted(ago_ms: int) -> None:
     assert scene.moves("r")[-1].gap_ms == 5
 
 
+@pytest.mark.parametrize(("ago_ms", "silent_ms"), [(39_000, 39_000), (0, 0), (2**53, 41_000)])
+def test_who_gave_its_role_up_while_nobody_heard_it_says_when(ago_ms: int, silent_ms: int) -> None:
+    """★ The broker stood still for 41 s, and its holder stopped in time: the tenure ended and the gap began then."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r")
+    b.stand_by("r")
+    scene.set_back_ms -= 41_000
+    a.beat(ServiceStatus.HEALTHY, GivenUp(epoch=held.epoch, ago_ms=ago_ms))
+    epoch = scene.resource("r").last_epoch
+    b.beat(entered=(Entered(epoch=epoch, ago_ms=0),))
+
+    (move,) = scene.moves("r")
+
+    assert (move.end_reason, move.ended_ms - move.last_heard_ms, move.gap_ms) == (
+        ChangeReason.GIVEN_UP, silent_ms, silent_ms,
+    )  # fmt: skip
+    ended = next(event for event in scene.events if isinstance(event, RoleChangedEvent) and event.old_role is ACTIVE)
+    assert (ended.silent_ms, ended.at_ms) == (silent_ms, move.ended_ms)
+
+
+def test_a_silence_is_as_long_as_the_day_has_it() -> None:
+    """★ Leases stand still with the broker; people are told how long it was since the holder was heard."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    a.claim("r")
+    b.stand_by("r")
+    a.beat()
+    heard_ms = scene.now.unix_ms
+    scene.set_back_ms -= 41_000
+    scene.pass_ms(LEASE_MS, b)
+
+    (move,) = scene.moves("r")
+
+    assert (move.last_heard_ms, move.ended_ms) == (heard_ms, heard_ms + 41_000 + LEASE_MS)
+
+
+def test_who_was_not_heard_since_the_start_of_the_broker_is_not_said_to_have_been() -> None:
+    """★ It was given a lease from the start on; when it was heard last, the broker before it knew."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    a.claim("r")
+    b.stand_by("r")
+    scene.restart()
+    scene.pass_ms(LEASE_MS, b)
+
+    (move,) = scene.moves("r")
+
+    assert (move.end_reason, move.last_heard_ms, move.new_instance_id) == (ChangeReason.EXPIRED, 0, "b")
+    ended = next(event for event in scene.events if isinstance(event, DeregisteredEvent))
+    assert ended.silent_ms is None
+
+
 def test_how_long_nobody_was_active_is_not_known_of_one_that_had_stopped_before() -> None:
-    """★ A holder that could not confirm its lease had stopped before it said so: no small number is made of that."""
+    """★ A holder that could not confirm its lease had stopped before: if it does not say when, no number is made up."""
     scene = Scene()
     a, b = scene.client("a"), scene.client("b", status=None)
     held = a.claim("r")
@@ -87,7 +142,7 @@ def test_how_long_nobody_was_active_is_not_known_of_one_that_had_stopped_before(
     (move,) = scene.moves("r")
 
     assert (move.end_reason, move.new_epoch, move.entered_ms > 0) == (ChangeReason.GIVEN_UP, epoch, True)
-    assert move.gap_ms is None
+    assert (move.gap_ms, move.last_heard_ms) == (None, 0)
 
 
 def test_a_vacancy_is_a_move_that_is_not_complete() -> None:

@@ -222,6 +222,21 @@ def test_a_role_that_ran_out_is_given_up_and_named_until_that_is_acknowledged() 
     assert stage.sends().given_up == ()
 
 
+@pytest.mark.parametrize("passes", ["wait", "suspend", "slew"])
+def test_how_long_ago_a_role_ran_out_is_told_with_it(passes: str) -> None:
+    """★ By the clock that went on, from the end of its validity on, however late that is noticed, as often as told."""
+    stage = Stage()
+    stage.active()
+    getattr(stage, passes)(VALID_MS + 39_000)
+    stage.wait(INTERVAL_MS)
+    first = stage.sends()
+    stage.wait(INTERVAL_MS)
+    again = stage.sends()
+
+    given_up = (*first.given_up, *again.given_up)
+    assert [one.ago_ms for one in given_up] == [39_000 + INTERVAL_MS, 39_000 + 2 * INTERVAL_MS]
+
+
 def test_an_answer_that_comes_after_the_end_revives_nothing() -> None:
     """★ The answer that would have renewed the role comes too late, confirms it, and the role stays left."""
     stage = Stage()

@@ -83,6 +83,20 @@ def test_a_tenure_that_ran_out_is_not_entered_again_by_asking_again() -> None:
     assert not stage.holds(held)
 
 
+def test_what_was_left_while_no_heartbeat_could_go_out_is_told_with_how_long_ago() -> None:
+    """★ Work was stopped without a broker: the time is noted when it is told next, not when a heartbeat goes out."""
+    stage = Stage()
+    held = stage.active()
+    stage.core.lose_connection()
+    stage.core.step_down(held, "its work was stopped", declined=False)
+    assert stage.is_silent()
+    stage.wait(20_000)
+    stage.connects()
+    stage.welcome()
+
+    assert [(one.epoch, one.ago_ms) for one in stage.sends().given_up] == [(10, 20_000)]
+
+
 def test_a_later_tenure_of_the_same_registration_is_entered() -> None:
     """The same instance may win again, under a new epoch; with that the old one is known to be over."""
     stage = Stage()

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
+from msgspec import structs
 
 from tenure.cli.history import newest_tenures
 from tenure.contract.errors import RevisionCompactedError
 from tenure.contract.events import AnyEvent, PreviousHolder, RoleChangedEvent, StatusChangedEvent
 from tenure.contract.interventions import Switchover
-from tenure.contract.messages import BrokerMessage, ClientMessage, EventPage, ReadEvents
-from tenure.contract.views import Move
+from tenure.contract.messages import BrokerMessage, ClientMessage, EventPage, GivenUp, ReadEvents
+from tenure.contract.views import Move, TenureView
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
-from tenure.sdk.timeline import how_it_ended, stories
+from tenure.sdk.timeline import how_it_ended, how_long, stories
 from tests.unit.scene import LEASE_MS, Client, Scene
 
 SILENT = Move(
@@ -108,13 +109,48 @@ def test_what_the_broker_forgot_is_told_from_the_events() -> None:
 
     assert first.why == before[0].why
     assert [step.what for step in first.steps] == [
-        "a was heard for the last time",
         "the tenure of a was over: by its own word (switchover)",
         f"b was promoted under epoch {first.new_epoch} (switchover)",
     ]
     assert [step.what for step in second.steps][-1] == "that was committed"
     assert (second.old_epoch, second.new_instance_id) == (first.new_epoch, "a")
     assert [story.old_epoch for story in stories(scene.moves("r"), role_events(scene), 1)] == [second.old_epoch]
+
+
+def test_who_gave_up_stopped_before_it_was_heard_again() -> None:
+    """By its own word; one that does not say when leaves that open, and how long nobody was active."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b", status=None)
+    held = a.claim("r")
+    b.stand_by("r")
+    scene.set_back_ms -= 41_000
+    a.beat(ServiceStatus.UNHEALTHY, GivenUp(epoch=held.epoch, ago_ms=39_000))
+
+    (story,) = stories(scene.moves("r"), role_events(scene), 3)
+    (unknown,) = stories([structs.replace(scene.moves("r")[0], last_heard_ms=0)], [], 3)
+
+    assert [(step.after_ms, step.what) for step in story.steps[:2]] == [
+        (0, "a stopped, as it said itself when it was heard again"),
+        (39_000, "a was heard again, and said that it had stopped"),
+    ]
+    assert unknown.steps[0].what == "a was heard again, and said that it had stopped: when, its clock knows"
+
+
+@pytest.mark.parametrize(("certain_until_ms", "possible_until_ms", "said"), [
+    (5_000, 5_000, "for 4,000 ms"),
+    (3_000, 5_000, "for at most 4,000 ms (heard last after 2,000 ms)"),
+    (None, 5_000, "for at most 4,000 ms"),
+    (5_000, None, "for at least 4,000 ms"),
+])  # fmt: skip
+def test_how_long_a_tenure_lasted_in_words(
+    certain_until_ms: int | None, possible_until_ms: int | None, said: str
+) -> None:
+    """As far as it is known, and no further."""
+    tenure = TenureView(
+        epoch=7, service_name="svc", instance_id="a", began_ms=1_000, ended_ms=5_000, end_revision=8,
+        end_reason=ChangeReason.EXPIRED, certain_until_ms=certain_until_ms, possible_until_ms=possible_until_ms,
+    )  # fmt: skip
+    assert how_long(tenure) == said
 
 
 @pytest.mark.parametrize("reason", list(ChangeReason))

@@ -167,9 +167,12 @@ def tenure_page(found: FoundTenures, resource_id: str, revision: int, as_of_ms: 
                 instance_id=one.instance_id,
                 began_ms=one.began_ms,
                 ended_ms=one.ended_ms,
+                certain_until_ms=one.certain_until_ms,
+                possible_until_ms=one.possible_until_ms,
                 duration_ms=one.duration_ms,
                 reason=one.end_reason,
                 end_revision=one.end_revision,
+                by=one.by,
             )
             for one in found.tenures
         ],

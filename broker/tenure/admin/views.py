@@ -165,12 +165,19 @@ class TenureShown(Struct, frozen=True, kw_only=True):
     instance_id: str
     began_ms: int
     ended_ms: int | None
-    """Null while it lasts, as are the next three."""
+    """When its end was decided; null while it lasts, as are the next five."""
+    certain_until_ms: int | None
+    """Until when it was active for certain: its own word, a proof, or its newest heartbeat. Null: that is not known."""
+    possible_until_ms: int | None
+    """From when on it cannot have been active; null also if a restore has left that open."""
     duration_ms: int | None
+    """How long it lasted at most."""
     reason: ChangeReason | None
     """Why it ended."""
     end_revision: int | None
     """The revision of the event that ended it."""
+    by: str
+    """Who asked for its end or vouched for it, as far as its event is kept."""
 
 
 class TenurePage(Page, frozen=True, kw_only=True):

@@ -61,7 +61,7 @@ from tenure.contract.messages import (
 )
 from tenure.contract.vocabulary import ChangeReason, Channel
 from tenure.domain.limits import RegistryLimits
-from tenure.domain.records import Batch, Instant, StoredState, Tenure
+from tenure.domain.records import Batch, Instant, KeptTenure, StoredState
 from tenure.domain.registry import Decision, Origin, Registry
 
 _RETRY_AFTER_MS = 100
@@ -251,7 +251,7 @@ class BrokerCore:
         registry = self.registry
         return _answer_read(read, events_page(read, events, registry.history_id, registry.committed_revision))
 
-    def tenures_page(self, read: TenuresRead, tenures: tuple[Tenure, ...]) -> Outgoing:
+    def tenures_page(self, read: TenuresRead, tenures: tuple[KeptTenure, ...]) -> Outgoing:
         """The answer to a read of tenures."""
         registry = self.registry
         return _answer_read(read, tenures_page(read, tenures, registry.history_id, registry.committed_revision))

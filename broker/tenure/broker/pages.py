@@ -6,7 +6,9 @@ follows on it, the broker would say that it never was.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Final
+
+from msgspec import Struct, structs
 
 from tenure.broker.connections import Connection
 from tenure.broker.measurements import Asked
@@ -15,8 +17,14 @@ from tenure.contract.events import AnyEvent
 from tenure.contract.limits import PAGE_ITEMS_MAX
 from tenure.contract.messages import EventPage, ListTenures, ReadEvents, TenurePage
 from tenure.contract.views import TenureView
-from tenure.domain.records import Tenure
+from tenure.contract.vocabulary import ChangeReason
+from tenure.domain.records import KeptTenure
 from tenure.domain.validation import check_list_tenures
+
+_UNTOLD: Final = frozenset({
+    ChangeReason.EXPIRED, ChangeReason.REVOKED, ChangeReason.CONFIRMED_DEAD, ChangeReason.GIVEN_UP,
+})  # fmt: skip
+"""Whose end was found out, some time after it may have been."""
 
 
 class EventsRead(Struct, frozen=True, kw_only=True):
@@ -70,23 +78,40 @@ def events_page(read: EventsRead, events: tuple[AnyEvent, ...], history_id: str,
     return EventPage(history_id=history_id, events=known, revision=committed)
 
 
-def tenures_page(read: TenuresRead, tenures: tuple[Tenure, ...], history_id: str, committed: int) -> TenurePage:
+def tenures_page(read: TenuresRead, tenures: tuple[KeptTenure, ...], history_id: str, committed: int) -> TenurePage:
     """The page of a read of tenures; one whose end is not known to be committed lasts."""
     return TenurePage(
         history_id=history_id,
-        tenures=tuple(_view(tenure, committed) for tenure in tenures),
-        next_before=tenures[-1].epoch if len(tenures) == read.limit else None,
+        tenures=tuple(_view(kept, committed) for kept in tenures),
+        next_before=tenures[-1].tenure.epoch if len(tenures) == read.limit else None,
     )
 
 
-def _view(tenure: Tenure, committed: int) -> TenureView:
-    has_ended = tenure.end_revision is not None and tenure.end_revision <= committed
-    return TenureView(
+def _view(kept: KeptTenure, committed: int) -> TenureView:
+    tenure = kept.tenure
+    view = TenureView(
         epoch=tenure.epoch,
         service_name=tenure.service_name,
         instance_id=tenure.instance_id,
         began_ms=tenure.began_ms,
-        ended_ms=tenure.ended_ms if has_ended else None,
-        end_revision=tenure.end_revision if has_ended else None,
-        end_reason=tenure.end_reason if has_ended else None,
+    )
+    if tenure.ended_ms is None or tenure.end_revision is None or tenure.end_revision > committed:
+        return view
+    certain_until_ms: int | None = tenure.ended_ms
+    possible_until_ms: int | None = tenure.ended_ms
+    if tenure.end_reason in _UNTOLD:
+        silent_ms = None if kept.end is None else kept.end.silent_ms
+        certain_until_ms = None if silent_ms is None else max(tenure.began_ms, tenure.ended_ms - silent_ms)
+    if tenure.end_reason is ChangeReason.GIVEN_UP and certain_until_ms is not None:
+        possible_until_ms = certain_until_ms  # by its own word
+    elif tenure.end_reason is ChangeReason.RESTORED:
+        possible_until_ms = None
+    return structs.replace(
+        view,
+        ended_ms=tenure.ended_ms,
+        end_revision=tenure.end_revision,
+        end_reason=tenure.end_reason,
+        certain_until_ms=certain_until_ms,
+        possible_until_ms=possible_until_ms,
+        by="" if kept.end is None else kept.end.by,
     )

@@ -97,7 +97,7 @@ class Draft:
             SessionOpenedEvent(revision=revision, at_ms=self.now.unix_ms, lease_ms=lease_ms, client=client)
         )
         presence = self.state.sessions[revision]
-        presence.heard_from(self.now.now_ms)
+        presence.heard_from(self.now.now_ms, self.now.unix_ms)
         return presence
 
     def change_status(self, presence: Presence, status: ServiceStatus) -> None:
@@ -258,10 +258,21 @@ class Draft:
         self.statements.append((registration.session, statement_of(promoted)))
         return promoted
 
-    def demote(self, registration: Registration, reason: ChangeReason, *, declined: bool, by: str = "") -> Registration:
-        """End a registration's tenure and let it stand by; `declined`: it does not want this vacancy either."""
+    def demote(
+        self,
+        registration: Registration,
+        reason: ChangeReason,
+        *,
+        declined: bool,
+        by: str = "",
+        ago_ms: int | None = None,
+    ) -> Registration:
+        """End a registration's tenure and let it stand by; `declined`: it does not want this vacancy either.
+
+        `ago_ms` is how long ago it had stopped, if it says so itself.
+        """
         revision = self._next()
-        silent_ms = self._end_tenure(registration, reason, revision)
+        silent_ms = self._end_tenure(registration, reason, revision, ago_ms)
         demoted = structs.replace(
             registration,
             role=ServiceRole.STANDBY,
@@ -320,8 +331,10 @@ class Draft:
         if best is not None:
             self.promote(best, why_promoted(resource, planned))
 
-    def _end_tenure(self, registration: Registration, reason: ChangeReason, revision: int) -> int:
-        """End its tenure, and a switchover of it; returns for how long its holder had been silent, in milliseconds."""
+    def _end_tenure(
+        self, registration: Registration, reason: ChangeReason, revision: int, ago_ms: int | None = None
+    ) -> int | None:
+        """End its tenure, and a switchover of it; returns the `silent_ms` of the event."""
         resource = self.state.resources[registration.resource_id]
         self._put(
             PutTenure(
@@ -343,9 +356,7 @@ class Draft:
         presence = self.state.sessions[registration.session]
         if presence.has_lapsed:
             self.bereft[registration.session] = None
-        silent_ms = max(0, int(self.now.now_ms - presence.last_heard_ms))
-        begin_move(resource, registration, presence.record.lease_ms, reason, silent_ms, self.now.unix_ms, switchover)
-        return silent_ms
+        return begin_move(resource, registration, presence, reason, self.now.unix_ms, switchover, ago_ms)
 
     def _role_changed(
         self,

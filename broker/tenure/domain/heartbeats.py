@@ -13,11 +13,12 @@ from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tenure.domain import moves, switchovers
 from tenure.domain.draft import Draft
 from tenure.domain.reads import statement_of
+from tenure.domain.records import Instant
 from tenure.domain.state import Presence
 from tenure.domain.succession import may_succeed
 
 
-def renew_at_rest(presence: Presence, heartbeat: Heartbeat, now_ms: float, committed: int) -> HeartbeatAck | None:
+def renew_at_rest(presence: Presence, heartbeat: Heartbeat, now: Instant, committed: int) -> HeartbeatAck | None:
     """Take in a heartbeat that has nothing to tell, from a session that nothing is to be told; None for any other.
 
     None means that nothing has changed either, and that `renew` says what is to be done.
@@ -31,10 +32,10 @@ def renew_at_rest(presence: Presence, heartbeat: Heartbeat, now_ms: float, commi
         or presence.changed_revision > committed
         or presence.asked
         or presence.has_lapsed
-        or presence.status(now_ms) is not record.status
+        or presence.status(now.now_ms) is not record.status
     ):
         return None
-    _heard(presence, heartbeat, now_ms)
+    _heard(presence, heartbeat, now)
     return HeartbeatAck(
         session=record.number, sequence=heartbeat.sequence, revision=committed, confirmed=tuple(presence.tenures)
     )
@@ -42,16 +43,16 @@ def renew_at_rest(presence: Presence, heartbeat: Heartbeat, now_ms: float, commi
 
 def renew(draft: Draft, presence: Presence, heartbeat: Heartbeat, committed: int) -> HeartbeatAck:
     """Take in a session's heartbeat; `committed` is the newest revision that the store has made durable."""
-    state, now_ms = draft.state, draft.now.now_ms
-    might_be_promoted = presence.status(now_ms).may_be_promoted
-    _heard(presence, heartbeat, now_ms)
+    state = draft.state
+    might_be_promoted = presence.status(draft.now.now_ms).may_be_promoted
+    _heard(presence, heartbeat, draft.now)
     if heartbeat.status is not presence.record.status:
         draft.change_status(presence, heartbeat.status)
     for given_up in heartbeat.given_up:
         number = presence.tenures.get(given_up.epoch)
         if number is not None:
             reason = ChangeReason.RESIGNED if given_up.declined else ChangeReason.GIVEN_UP
-            switchovers.leave_tenure(draft, state.registrations[number], reason)
+            switchovers.leave_tenure(draft, state.registrations[number], reason, given_up.ago_ms)
     for epoch, ago_ms in {entered.epoch: entered.ago_ms for entered in reversed(heartbeat.entered)}.items():
         number = presence.tenures.get(epoch)
         if number is not None:
@@ -62,8 +63,8 @@ def renew(draft: Draft, presence: Presence, heartbeat: Heartbeat, committed: int
     return _acknowledge(draft, presence, heartbeat, committed)
 
 
-def _heard(presence: Presence, heartbeat: Heartbeat, now_ms: float) -> None:
-    presence.heard_from(now_ms)
+def _heard(presence: Presence, heartbeat: Heartbeat, now: Instant) -> None:
+    presence.heard_from(now.now_ms, now.unix_ms)
     presence.heard = True
     presence.loop_lag_ms = heartbeat.loop_lag_ms
     presence.margin_ms = heartbeat.margin_ms

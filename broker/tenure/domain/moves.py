@@ -13,7 +13,7 @@ from msgspec import structs
 from tenure.contract.views import Move
 from tenure.contract.vocabulary import ChangeReason
 from tenure.domain.records import Registration
-from tenure.domain.state import Resource, Switchover
+from tenure.domain.state import Presence, Resource, Switchover
 
 _MOVES_MAX: Final = 8  # of a resource: what an operator asks about is the last one or two
 
@@ -21,24 +21,33 @@ _MOVES_MAX: Final = 8  # of a resource: what an operator asks about is the last 
 def begin_move(
     resource: Resource,
     old: Registration,
-    lease_ms: int,
+    presence: Presence,
     reason: ChangeReason,
-    silent_ms: int,
     unix_ms: int,
     switchover: Switchover | None,
-) -> None:
-    """A tenure has ended."""
+    ago_ms: int | None,
+) -> int | None:
+    """A tenure has ended; returns for how long nothing has been known of its holder, None if not since the start.
+
+    `ago_ms` is how long ago it had stopped, if it says so itself. By the time of day, which goes on when leases do not.
+    """
+    silent_ms = max(0, unix_ms - presence.heard_unix_ms) if presence.heard_unix_ms else None
+    if ago_ms is not None:
+        silent_ms = max(0, min(ago_ms, unix_ms - old.since_ms))
+    elif reason is ChangeReason.GIVEN_UP:
+        silent_ms = None
     move = Move(
         old_epoch=old.epoch,
         old_instance_id=old.instance_id,
         end_reason=reason,
-        lease_ms=lease_ms,
+        lease_ms=presence.record.lease_ms,
         hold_limit_ms=old.hold_limit_ms,
-        last_heard_ms=unix_ms - silent_ms,
+        last_heard_ms=0 if silent_ms is None else unix_ms - silent_ms,
         asked_ms=0 if switchover is None else switchover.asked.unix_ms,
         ended_ms=unix_ms,
     )
     resource.moves = (*resource.moves[1 - _MOVES_MAX :], move)
+    return silent_ms
 
 
 def complete_move(resource: Resource, new: Registration, unix_ms: int) -> None:

@@ -7,11 +7,11 @@ its fields, which is how a store reads and writes them by the thousand.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct, field
 
-from tenure.contract.events import AnyEvent
+from tenure.contract.events import AnyEvent, RoleChangedEvent
 from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 
@@ -90,6 +90,14 @@ class Tenure(Struct, frozen=True, kw_only=True, gc=False, array_like=True):
     ended_ms: int | None = None
     end_revision: int | None = None
     end_reason: ChangeReason | None = None
+
+
+class KeptTenure(NamedTuple):
+    """A tenure as a store has it."""
+
+    tenure: Tenure
+    end: RoleChangedEvent | None
+    """What ended it; None while it lasts, or once that event is no longer kept."""
 
 
 class PutSession(Struct, frozen=True, gc=False):

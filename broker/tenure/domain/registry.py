@@ -115,7 +115,7 @@ class Registry:
         self.state = State()
         self.state.load(stored)
         for presence in self.state.sessions.values():
-            presence.heard_from(now.now_ms)
+            presence.heard_from(now.now_ms, 0)
         self._leases = leases_of(self.state.sessions)
         for pause in self.state.pauses.by_resource.values():
             self.state.pauses.watch(pause, now)
@@ -352,7 +352,7 @@ class Registry:
             check_heartbeat(heartbeat)
         except RequestRefusedError:
             return None
-        return heartbeats.renew_at_rest(presence, heartbeat, now.now_ms, committed)
+        return heartbeats.renew_at_rest(presence, heartbeat, now, committed)
 
     def _renew(self, draft: Draft, presence: Presence, heartbeat: Heartbeat) -> HeartbeatAck:
         had_lapsed = presence.has_lapsed

@@ -48,6 +48,7 @@ class Presence:
         "expires_at_ms",
         "has_lapsed",
         "heard",
+        "heard_unix_ms",
         "last_heard_ms",
         "loop_lag_ms",
         "margin_ms",
@@ -68,6 +69,8 @@ class Presence:
         """The newest revision that touched the session or a registration of it."""
         self.expires_at_ms = 0.0
         self.last_heard_ms = 0.0
+        self.heard_unix_ms = 0
+        """The same by the time of day, for people: lease time stands still with the broker. 0: not since it began."""
         self.heard = False
         """Whether a heartbeat has come since it was opened or loaded: until then it is not promoted."""
         self.has_lapsed = False
@@ -75,15 +78,16 @@ class Presence:
         self.loop_lag_ms: int | None = None
         self.margin_ms: int | None = None
 
-    def heard_from(self, now_ms: float) -> None:
-        """Its lease runs from now on."""
+    def heard_from(self, now_ms: float, unix_ms: int) -> None:
+        """Its lease runs from now on; `unix_ms` is 0 if that is for a start of the broker."""
         self.last_heard_ms = now_ms
+        self.heard_unix_ms = unix_ms
         self.expires_at_ms = now_ms + self.record.lease_ms
         self.has_lapsed = False
 
     def goes_on_from(self, known: Presence) -> None:
         """What another memory had heard of it stays true; the status it had reported counts if it was stored."""
-        self.heard_from(known.last_heard_ms)
+        self.heard_from(known.last_heard_ms, known.heard_unix_ms)
         self.heard = known.heard and known.record.status is self.record.status
 
     def lease_left_ms(self, now_ms: float) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from tenure.contract.events import AnyEvent
-from tenure.domain.records import Batch, StoredState, Tenure
+from tenure.domain.records import Batch, KeptTenure, StoredState
 
 
 class StoreError(Exception):
@@ -75,7 +75,7 @@ class Store(Protocol):
         """
         ...
 
-    async def read_tenures(self, resource_id: str, before: int, limit: int) -> tuple[Tenure, ...]:
+    async def read_tenures(self, resource_id: str, before: int, limit: int) -> tuple[KeptTenure, ...]:
         """Up to `limit` tenures of a resource that are kept and have a lower epoch than `before`, the newest first.
 
         The one that lasts is among them, and has no end.

@@ -99,21 +99,22 @@ def cancel(draft: Draft, request: CancelSwitchover) -> SwitchoverCancelled:
     return SwitchoverCancelled(epoch=holder.epoch)
 
 
-def leave_tenure(draft: Draft, holder: Registration, reason: ChangeReason) -> Registration:
+def leave_tenure(draft: Draft, holder: Registration, reason: ChangeReason, ago_ms: int | None = None) -> Registration:
     """The holder has left its tenure: let it stand by, and somebody else be promoted. Returns it as it was demoted.
 
+    `ago_ms` is how long ago it had, by its own word, where it could not say so at once.
     Where a switchover had asked for this, and nobody is left who could take over, the holder itself begins another
     tenure rather than leaving a vacancy. One that found its tenure confirmed no more has not acknowledged anything.
     """
     switchover = draft.state.switchovers.get(holder.resource_id)
     is_wanted = reason is ChangeReason.RESIGNED
     if switchover is not None and switchover.is_revoking and not is_wanted:
-        return _swap(draft, holder, ChangeReason.REVOKED, switchover)
+        return _swap(draft, holder, ChangeReason.REVOKED, switchover, ago_ms)
     if switchover is None or not is_wanted:
-        demoted = draft.demote(holder, reason, declined=is_wanted)
+        demoted = draft.demote(holder, reason, declined=is_wanted, ago_ms=ago_ms)
         draft.fill(holder.resource_id)
         return demoted
-    return _swap(draft, holder, ChangeReason.SWITCHOVER, switchover)
+    return _swap(draft, holder, ChangeReason.SWITCHOVER, switchover, ago_ms)
 
 
 def take_due_steps(draft: Draft) -> None:
@@ -141,14 +142,17 @@ def asks_of(presence: Presence, now_ms: float) -> tuple[StepDown, ...]:
     )
 
 
-def _swap(draft: Draft, holder: Registration, reason: ChangeReason, switchover: Switchover) -> Registration:
+def _swap(
+    draft: Draft, holder: Registration, reason: ChangeReason, switchover: Switchover, ago_ms: int | None = None
+) -> Registration:
     """End the tenure and promote whoever was planned, else the next, else the holder again; it as it was demoted.
 
     One that was revoked while its resource is paused is followed by nobody, and least of all by the holder itself: that
     waits with the others, as if it had been lost, since it has declined nothing.
     """
     is_lost = reason is ChangeReason.REVOKED and holder.resource_id in draft.state.pauses
-    demoted = draft.demote(holder, reason, declined=not is_lost or switchover.even_if_vacant, by=switchover.by)
+    declined = not is_lost or switchover.even_if_vacant
+    demoted = draft.demote(holder, reason, declined=declined, by=switchover.by, ago_ms=ago_ms)
     draft.fill(holder.resource_id)
     status = draft.state.sessions[holder.session].status(draft.now.now_ms)
     is_left = draft.state.resources[holder.resource_id].active is None and not is_lost

@@ -84,6 +84,8 @@ def check_heartbeat(heartbeat: Heartbeat) -> None:
         raise LimitExceededError(f"a heartbeat names at most {GIVEN_UP_MAX} given-up epochs", limit=GIVEN_UP_MAX)
     if len(heartbeat.entered) > GIVEN_UP_MAX:
         raise LimitExceededError(f"a heartbeat names at most {GIVEN_UP_MAX} entered epochs", limit=GIVEN_UP_MAX)
+    for given_up in heartbeat.given_up:
+        _number("ago_ms", given_up.ago_ms or 0, 0, _AGO_MS_MAX)
     for entered in heartbeat.entered:
         _number("ago_ms", entered.ago_ms, 0, _AGO_MS_MAX)
     _number("loop_lag_ms", heartbeat.loop_lag_ms or 0, 0, _AGO_MS_MAX)

@@ -130,8 +130,6 @@ def _told(story: Story) -> list[str]:
         lines.append(f"  nobody was active for {story.gap_ms:,} ms")
     elif not story.new_epoch:
         lines.append("  nobody has been active since")
-    elif story.is_gap_longer:
-        lines.append("  nobody was active for longer than this shows: from when it stopped, which no broker heard")
     return lines
 
 

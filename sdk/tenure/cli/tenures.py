@@ -17,7 +17,7 @@ from tenure.contract.limits import PAGE_ITEMS_MAX
 from tenure.contract.views import TenureView
 from tenure.sdk import queries
 from tenure.sdk.reader import Reader
-from tenure.sdk.timeline import how_it_ended
+from tenure.sdk.timeline import how_it_ended, how_long
 
 _COUNT: Final = 20
 _EPOCH_MAX: Final = 2**63 - 1
@@ -32,7 +32,10 @@ def history(
     endpoint: Endpoints = None,
     as_json: AsJson = False,
 ) -> None:
-    """List who was active for a resource, the newest first: epoch, since when, for how long, and why it ended.
+    """List who was active for a resource, the newest first: epoch, since when, for how long, and why it ended, by whom.
+
+    Where nobody said so, the end is when the broker decided it: the holder was active for at most so long, and for
+    certain until it was heard last.
 
     As far as the store keeps it: the newest tenure as long as the resource is known, older ones as long as the events
     of their end.
@@ -65,8 +68,10 @@ def _line(tenure: TenureView) -> str:
     clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(tenure.began_ms / 1_000))
     began = f"{clock}.{tenure.began_ms % 1_000:03}"
     who = f"{tenure.service_name}/{tenure.instance_id}"
-    if tenure.duration_ms is None or tenure.end_reason is None:
+    if tenure.ended_ms is None or tenure.end_reason is None:
         how = "is active still"
     else:
-        how = f"for {tenure.duration_ms:,} ms, until {how_it_ended(tenure.end_reason)}"
+        how = f"{how_long(tenure)}: {how_it_ended(tenure.end_reason, tenure.by)}"
+        if tenure.possible_until_ms is not None and tenure.possible_until_ms < tenure.ended_ms:
+            how += f"; that was told {tenure.ended_ms - tenure.possible_until_ms:,} ms later"
     return f"{tenure.epoch:>8}  {began}  {who}  {how}"

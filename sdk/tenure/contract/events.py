@@ -45,7 +45,11 @@ class RoleChangedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag
     declined_epoch: int = 0
     """With a resignation: the tenure left, whose vacancy this registration does not fill."""
     silent_ms: int | None = None
-    """With the end of a tenure: how long before it the holder's newest heartbeat had come."""
+    """With the end of a tenure: for how long before it nothing is known of the holder.
+
+    That is since its newest heartbeat came; or since it had stopped, if it said that itself in a later one. None: it
+    was not heard since the broker was started.
+    """
     by: str = ""
     """With a switchover or a confirmed death: who asked for it or vouched for it."""
 

@@ -70,6 +70,8 @@ class GivenUp(Struct, frozen=True, kw_only=True, omit_defaults=True):
     epoch: int
     declined: bool = False
     """True: left on purpose, so it does not want to fill this vacancy either."""
+    ago_ms: int | None = None
+    """How long before this heartbeat was sent it was left; None: that is not told."""
 
 
 class Entered(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -116,15 +116,26 @@ class TenureView(Struct, frozen=True, kw_only=True):
     began_ms: int
     """Unix milliseconds."""
     ended_ms: int | None = None
-    """Unix milliseconds; None while it lasts, as are the next two."""
+    """Unix milliseconds at which its end was decided; None while it lasts, as is all that follows."""
     end_revision: int | None = None
     """The revision of the event that ended it."""
     end_reason: ChangeReason | None = None
+    certain_until_ms: int | None = None
+    """Until when it was active for certain: its own word, a proof, or its newest heartbeat. None: that is not known."""
+    possible_until_ms: int | None = None
+    """From when on it cannot have been active; None also if a restore has left that open."""
+    by: str = ""
+    """Who asked for its end or vouched for it, as far as its event is kept."""
 
     @property
     def duration_ms(self) -> int | None:
-        """How long it lasted by the broker's clock; None while it lasts."""
-        return None if self.ended_ms is None else self.ended_ms - self.began_ms
+        """How long it lasted at most, by the broker's clock; None while it lasts, or if nobody knows."""
+        return None if self.possible_until_ms is None else self.possible_until_ms - self.began_ms
+
+    @property
+    def certain_ms(self) -> int | None:
+        """How long it lasted at least, by the broker's clock; None while it lasts, or if nobody knows."""
+        return None if self.certain_until_ms is None else self.certain_until_ms - self.began_ms
 
 
 class Move(Struct, frozen=True, kw_only=True, gc=False):
@@ -138,7 +149,7 @@ class Move(Struct, frozen=True, kw_only=True, gc=False):
     hold_limit_ms: int = 0
     """How long the old tenure lasted in silence, if longer than the lease."""
     last_heard_ms: int
-    """When the old holder's newest heartbeat came."""
+    """When the old holder's newest heartbeat came; or when it had stopped, if it said that itself in a later one."""
     asked_ms: int = 0
     """When a switchover asked for its end."""
     ended_ms: int
@@ -155,12 +166,11 @@ class Move(Struct, frozen=True, kw_only=True, gc=False):
     def gap_ms(self) -> int | None:
         """How long nobody was active as far as the broker can tell; None if it cannot.
 
-        That is while nobody is known to be active yet, and if the old holder had given its tenure up: it had stopped
-        before it could say so, and only its own clock knows when.
+        That is while nobody is known to be active yet, and if the old holder had given its tenure up and does not say
+        when: it had stopped before it could tell.
         """
-        if not self.entered_ms or self.end_reason is ChangeReason.GIVEN_UP:
-            return None
-        return self.entered_ms - self.ended_ms
+        over_ms = self.last_heard_ms if self.end_reason is ChangeReason.GIVEN_UP else self.ended_ms
+        return self.entered_ms - over_ms if self.entered_ms and over_ms else None
 
 
 class ResourceView(Struct, frozen=True, kw_only=True):

@@ -106,6 +106,7 @@ class SessionCore(Tenures):
     def advance(self, now: Reading) -> Heartbeat | None:
         """Let time pass: tenures that ran out are given up; returns the heartbeat to send, if one is due."""
         self._let_pass(now)
+        self._date_given_up(now)
         if self.phase is Phase.ENDED:
             return None
         sequence = self._beats.take_due(now, is_held_back=self._loop.has_stalled(now))
@@ -116,7 +117,7 @@ class SessionCore(Tenures):
             status=self.status,
             applied_revision=self._applied_revision,
             last_revision=self.last_revision,
-            given_up=tuple(self.given_up.values()),
+            given_up=self._list_given_up(now),
             entered=self._list_entered(sequence, now),
             loop_lag_ms=self._loop.take_lag_ms(now),
             margin_ms=self._beats.take_margin_ms(now),

@@ -66,13 +66,24 @@ class Held:
         """Whether its work runs in a scope, which stops it before it resigns; else it resigns at the end of a drain."""
 
 
+class Left:
+    """A tenure that was left and whose end the broker has not acknowledged."""
+
+    __slots__ = ("at", "declined")
+
+    def __init__(self, at: Reading, *, declined: bool) -> None:
+        self.at = at
+        """When it was left, at the latest; `FOREVER` until the time is told the next time."""
+        self.declined = declined
+
+
 class Tenures:
     """All registrations of a session; `tenure.sdk.session` is what hears the broker and calls this."""
 
     def __init__(self, heartbeats: Heartbeats, witness: Witness, entry_margin_ms: float) -> None:
         self.registrations: dict[int, Held] = {}
         """By number; one that was left stays until the broker's answer, so that no earlier one brings it back."""
-        self.given_up: dict[int, GivenUp] = {}
+        self.given_up: dict[int, Left] = {}
         self.changed: list[Held] = []
         """Registrations whose standing changed; the shell takes them."""
         self.last_revision = 0
@@ -230,7 +241,7 @@ class Tenures:
             for held in self.registrations.values():
                 if held.entered and not held.standing.is_active(now):
                     why = "its lease ran out before a heartbeat was answered"
-                    self._leave(held, why, declined=False, is_lost=True)
+                    self._leave(held, why, declined=False, is_lost=True, at=held.standing.valid_until)
                 elif held.entered:
                     self._no_lapse_before = self._no_lapse_before.earlier(held.standing.valid_until)
         for held in self._drains.over(now):
@@ -276,12 +287,24 @@ class Tenures:
             listed.append(Entered(epoch=epoch, ago_ms=max(0, int(now.raw_ms - at_ms))))
         return tuple(listed)
 
-    def _leave(self, held: Held, why: str, *, declined: bool, is_lost: bool) -> int:
+    def _date_given_up(self, now: Reading) -> None:
+        """What was left since the time was told last was left now: an application leaves without looking at a clock."""
+        for left in self.given_up.values():
+            left.at = left.at.earlier(now)
+
+    def _list_given_up(self, now: Reading) -> tuple[GivenUp, ...]:
+        """Every tenure that was left, and how long ago by the clock that says more: one of them stands in a suspend."""
+        return tuple(
+            GivenUp(epoch=epoch, declined=left.declined, ago_ms=max(0, int(-now.until_ms(left.at))))
+            for epoch, left in self.given_up.items()
+        )
+
+    def _leave(self, held: Held, why: str, *, declined: bool, is_lost: bool, at: Reading = FOREVER) -> int:
         epoch = held.standing.epoch
         if held.standing.role is not ServiceRole.ACTIVE:
             return 0
         held.left_epoch = max(held.left_epoch, epoch)
-        self.given_up[epoch] = GivenUp(epoch=epoch, declined=declined)
+        self.given_up[epoch] = Left(at, declined=declined)
         left = structs.replace(held.standing, role=ServiceRole.STANDBY, epoch=0, valid_until=NEVER, why=why)
         self._set(held, left, is_lost=is_lost)
         return epoch

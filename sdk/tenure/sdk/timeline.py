@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct, structs
 
 from tenure.contract.events import RoleChangedEvent
-from tenure.contract.views import Move
+from tenure.contract.views import Move, TenureView
 from tenure.contract.vocabulary import ChangeReason, ServiceRole
 
 _ENDINGS: Final = {
@@ -27,6 +27,9 @@ _ENDINGS: Final = {
     ChangeReason.GOODBYE: "its client said goodbye",
     ChangeReason.RESTORED: "a backup was restored in which it was active",
 }
+
+_UNTOLD: Final = {ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.CONFIRMED_DEAD, ChangeReason.REVOKED}
+"""Whose end its holder did not tell itself, so that it matters when it was heard last."""
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -51,8 +54,6 @@ class Story(Struct, frozen=True, kw_only=True):
     """Unix milliseconds of the first step."""
     steps: tuple[Step, ...]
     gap_ms: int | None
-    is_gap_longer: bool = False
-    """Whether the old holder had stopped before anybody heard of it."""
     """From the end of the old tenure to the first activity under the new one; None if that is not known."""
 
 
@@ -68,6 +69,18 @@ def stories(moves: Sequence[Move], events: Sequence[RoleChangedEvent], count: in
 def how_it_ended(reason: ChangeReason, by: str = "") -> str:
     """In words, why a tenure ended; `by` is who had asked for it or vouched for it."""
     return _ENDINGS.get(reason, f"of a change called {reason}").format(who=by or "somebody")
+
+
+def how_long(tenure: TenureView) -> str:
+    """In words, for how long a tenure lasted that has ended: what is certain, and what is not known."""
+    most_ms, least_ms = tenure.duration_ms, tenure.certain_ms
+    if most_ms is None:
+        return f"for at least {least_ms or 0:,} ms"
+    if least_ms is None:
+        return f"for at most {most_ms:,} ms"
+    if least_ms == most_ms:
+        return f"for {most_ms:,} ms"
+    return f"for at most {most_ms:,} ms (heard last after {least_ms:,} ms)"
 
 
 def _is_end(event: RoleChangedEvent) -> bool:
@@ -99,8 +112,11 @@ def _story(move: Move, end: RoleChangedEvent | None, begin: RoleChangedEvent | N
     old, new = move.old_instance_id, move.new_instance_id
     happened: list[tuple[int, str]] = []
     if move.end_reason is ChangeReason.GIVEN_UP:
-        happened.append((move.ended_ms, f"{old} was heard again, and said that it had stopped: when, its clock knows"))
-    elif move.last_heard_ms:
+        when = "" if move.last_heard_ms else ": when, its clock knows"
+        if move.last_heard_ms:
+            happened.append((move.last_heard_ms, f"{old} stopped, as it said itself when it was heard again"))
+        happened.append((move.ended_ms, f"{old} was heard again, and said that it had stopped{when}"))
+    elif move.last_heard_ms and move.end_reason in _UNTOLD:
         happened.append((move.last_heard_ms, f"{old} was heard for the last time"))
         late_ms = move.last_heard_ms + move.lease_ms // 2
         if move.lease_ms and late_ms < move.ended_ms:
@@ -126,7 +142,6 @@ def _story(move: Move, end: RoleChangedEvent | None, begin: RoleChangedEvent | N
         began_ms=began_ms,
         steps=tuple(Step(after_ms=at_ms - began_ms, what=what) for at_ms, what in happened),
         gap_ms=move.gap_ms,
-        is_gap_longer=move.end_reason is ChangeReason.GIVEN_UP,
     )
 
 

@@ -22,7 +22,7 @@ from tenure.contract.codec import decode_event
 from tenure.contract.errors import ProtocolError
 from tenure.contract.events import AnyEvent
 from tenure.contract.views import Pause
-from tenure.domain.records import NO_METADATA, Registration, Session, StoredState, Tenure
+from tenure.domain.records import NO_METADATA, KeptTenure, Registration, Session, StoredState, Tenure
 from tenure.domain.store import (
     EventsCompactedError,
     StoreError,
@@ -33,7 +33,7 @@ from tenure.domain.store import (
 )
 from tenure.storage.opening import what_to_do
 from tenure.storage.options import StoreOptions
-from tenure.storage.rows import BatchRow, ending
+from tenure.storage.rows import BatchRow, ending, kept_tenure
 from tenure.storage.sql import queries
 from tenure.storage.wal import WalFile
 
@@ -48,6 +48,7 @@ _PRIMARY: Final = 0xFF  # of an extended result code
 _sessions: Final = msgspec.json.Decoder(list[Session])
 _registrations: Final = msgspec.json.Decoder(list[Registration])
 _tenures: Final = msgspec.json.Decoder(list[Tenure])
+_kept_tenures: Final = msgspec.json.Decoder(list[tuple[Tenure, str | None]])
 _tenure: Final = msgspec.json.Decoder(Tenure)
 _pauses: Final = msgspec.json.Decoder(list[Pause])
 _bodies: Final = msgspec.json.Decoder(list[str])
@@ -330,7 +331,7 @@ def read_page(connection: sqlite3.Connection, since: int, limit: int) -> tuple[A
     return tuple(event for offset, event in enumerate(events) if event.revision == first + offset)
 
 
-def read_tenures(connection: sqlite3.Connection, resource_id: str, before: int, limit: int) -> tuple[Tenure, ...]:
+def read_tenures(connection: sqlite3.Connection, resource_id: str, before: int, limit: int) -> tuple[KeptTenure, ...]:
     """Up to `limit` tenures of a resource before an epoch, as `Store.read_tenures` has them; on the reader's thread.
 
     Raises:
@@ -338,7 +339,7 @@ def read_tenures(connection: sqlite3.Connection, resource_id: str, before: int, 
     """
     with readable():
         found = connection.execute(queries()["read_tenures_of"], (resource_id, before, max(limit, 0))).fetchone()[0]
-        return tuple(_tenures.decode(found))
+        return tuple(kept_tenure(tenure, bytes.fromhex(end or "")) for tenure, end in _kept_tenures.decode(found))
 
 
 @contextmanager

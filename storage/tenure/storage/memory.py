@@ -22,6 +22,7 @@ from tenure.domain.records import (
     DropRegistration,
     DropSession,
     ForgetResource,
+    KeptTenure,
     PutPause,
     PutRegistration,
     PutSession,
@@ -40,7 +41,7 @@ from tenure.domain.store import (
 )
 from tenure.storage.completion import to_its_end
 from tenure.storage.options import StoreOptions
-from tenure.storage.rows import ending
+from tenure.storage.rows import ending, kept_tenure
 
 type _Fault = Literal["refused", "unknown, applied", "unknown, not applied"]
 
@@ -125,7 +126,7 @@ class MemoryStore:
         self._raise_unreadable()
         return self._disk.page(max(since, 0), max(limit, 0))
 
-    async def read_tenures(self, resource_id: str, before: int, limit: int) -> tuple[Tenure, ...]:
+    async def read_tenures(self, resource_id: str, before: int, limit: int) -> tuple[KeptTenure, ...]:
         """Up to `limit` tenures of a resource with a lower epoch than `before`, the newest first.
 
         Raises:
@@ -241,10 +242,13 @@ class _Disk:
             raise EventsCompactedError(self._first_kept)
         return tuple(decode_event(self._bodies[revision]) for revision in range(first, end))
 
-    def tenures_of(self, resource_id: str, before: int) -> tuple[Tenure, ...]:
+    def tenures_of(self, resource_id: str, before: int) -> tuple[KeptTenure, ...]:
         found = self._ended.get(resource_id, {}).values()
         tenures = [tenure for tenure in (*found, *self._lasting(resource_id)) if tenure.epoch < before]
-        return tuple(sorted(tenures, key=lambda tenure: -tenure.epoch))
+        return tuple(
+            kept_tenure(tenure, self._bodies.get(ending(tenure), b""))
+            for tenure in sorted(tenures, key=lambda tenure: -tenure.epoch)
+        )
 
     def prune(self, events_kept: int) -> None:
         while self._next_revision - self._first_kept > events_kept:

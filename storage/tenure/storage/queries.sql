@@ -54,10 +54,12 @@ FROM (
     FROM registrations WHERE role = 'active'
     ORDER BY epoch);
 
--- The newest tenures of a resource before an epoch, the newest first: those that have ended, and the one that lasts.
+-- The newest tenures of a resource before an epoch, the newest first: those that have ended, each with the event of its
+-- end if that is kept, and the one that lasts.
 -- name: read_tenures_of
 SELECT json_group_array(json_array(
-    epoch, ?1, service_name, instance_id, began_ms, ended_ms, end_revision, end_reason))
+    json_array(epoch, ?1, service_name, instance_id, began_ms, ended_ms, end_revision, end_reason),
+    (SELECT hex(body) FROM events WHERE revision = end_revision)))
 FROM (
     SELECT epoch, service_name, instance_id, began_ms, ended_ms, end_revision, end_reason
     FROM tenures WHERE resource_id = ?1 AND epoch < ?2

@@ -14,6 +14,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple
 
+from tenure.contract.codec import decode_event
+from tenure.contract.events import RoleChangedEvent
 from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ServiceRole
 from tenure.domain.records import (
@@ -22,6 +24,7 @@ from tenure.domain.records import (
     DropRegistration,
     DropSession,
     ForgetResource,
+    KeptTenure,
     PutPause,
     PutRegistration,
     PutSession,
@@ -126,6 +129,12 @@ def encode(batch: Batch) -> tuple[BatchRow, int]:
 def ending(tenure: Tenure) -> int:
     """What ended tenures are in the order of."""
     return tenure.end_revision or 0
+
+
+def kept_tenure(tenure: Tenure, end: bytes) -> KeptTenure:
+    """A tenure with the event of its end, empty if that is not kept; one of another kind says nothing of it."""
+    event = decode_event(end) if end else None
+    return KeptTenure(tenure, event if isinstance(event, RoleChangedEvent) else None)
 
 
 def _check_revisions(batch: Batch) -> None:

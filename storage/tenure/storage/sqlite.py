@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from tenure.contract.events import AnyEvent
-from tenure.domain.records import Batch, StoredState, Tenure
+from tenure.domain.records import Batch, KeptTenure, StoredState
 from tenure.domain.store import StoreFailedError, StoreRefusedError, StoreUnusableError
 from tenure.storage.completion import to_its_end
 from tenure.storage.database import Database, read_page, read_tenures
@@ -116,7 +116,7 @@ class SqliteStore:
         """
         return await self._on_reader(lambda: read_page(self._reader.sqlite, since, limit))
 
-    async def read_tenures(self, resource_id: str, before: int, limit: int) -> tuple[Tenure, ...]:
+    async def read_tenures(self, resource_id: str, before: int, limit: int) -> tuple[KeptTenure, ...]:
         """Up to `limit` tenures of a resource with a lower epoch than `before`, the newest first; beside commits.
 
         Raises:

@@ -1,4 +1,5 @@
-// Who was active when, as a picture: a lane for each instance, a bar for each tenure, and red where nobody was active.
+// Who was active when, as a picture: a lane for each instance, a bar for each tenure, hatched where nobody knows whether
+// it still was, and red where nobody was active.
 
 import { dayAndClock, h, moment, named, span } from "./dom.js";
 import { BRIEF_MS } from "./live.js";
@@ -10,6 +11,7 @@ const LETTER = 7; // about as wide as a letter is
 const LANE = 26;
 const TOP = 24;
 const BAR_MIN = 2; // a tenure of a few milliseconds is seen too
+const HATCH = "timeline-hatch"; // the name of a pattern, of which a page has one
 
 const RANGES = [
   { label: "15 min", ms: 15 * 60_000 },
@@ -19,18 +21,33 @@ const RANGES = [
   { label: "all", ms: Infinity },
 ];
 
-/** Tenures with the spans between them in which nobody was active, the oldest first. */
+/** Tenures, certain and unsure parts, with the spans between them in which nobody was active, the oldest first. */
 export function spans(tenures, nowMs) {
   const ordered = [...tenures].sort((a, b) => a.epoch - b.epoch);
   const found = [];
   ordered.forEach((tenure, index) => {
     const next = ordered[index + 1];
-    const endMs = tenure.ended_ms ?? nowMs;
-    found.push({ tenure, from: tenure.began_ms, to: endMs });
+    const { began_ms: from, ended_ms: ended, certain_until_ms: certain, possible_until_ms: possible } = tenure;
+    const sureMs = ended === null ? nowMs : (certain ?? from);
+    const endMs = ended === null ? nowMs : (possible ?? sureMs);
+    if (sureMs > from || endMs <= sureMs) found.push({ tenure, from, to: sureMs });
+    if (endMs > sureMs) found.push({ tenure, from: sureMs, to: endMs, isUnsure: true });
     const gapEnd = next ? next.began_ms : nowMs;
-    if (tenure.ended_ms !== null && gapEnd > endMs) found.push({ tenure: null, from: endMs, to: gapEnd, isOpen: !next });
+    if (possible !== null && gapEnd > endMs) found.push({ tenure: null, from: endMs, to: gapEnd, isOpen: !next });
   });
   return found;
+}
+
+/** For how long a tenure lasted: what is certain, and what is not known. */
+export function lasted({ began_ms: from, ended_ms: ended, certain_until_ms: certain, possible_until_ms: possible }) {
+  if (ended === null) return span(Date.now() - from);
+  if (possible === null) return `at least ${span((certain ?? from) - from)}`;
+  if (certain === possible) return span(possible - from);
+  return `at most ${span(possible - from)}${certain === null ? "" : `, for certain ${span(certain - from)}`}`;
+}
+
+function ending({ reason, by }) {
+  return reason && (by ? `${reason}, by ${by}` : reason);
 }
 
 export class Timeline {
@@ -105,7 +122,7 @@ function drawn(all, from, to, width) {
       svg("text", { class: "faint", x: x(at), y: 12, "text-anchor": anchor }, label),
     ];
   });
-  const bars = seen.map(({ tenure, from: begin, to: end, isOpen }) => {
+  const bars = seen.map(({ tenure, from: begin, to: end, isOpen, isUnsure }) => {
     const length = Math.max(BAR_MIN, x(end) - x(begin));
     if (!tenure) {
       const told = `nobody for ${span(end - begin)}${isOpen ? " until now" : ""}, from ${dayAndClock(begin)}`;
@@ -113,13 +130,23 @@ function drawn(all, from, to, width) {
       return svg("rect", { class: "gap", x: x(begin), y: TOP - (isLong ? 6 : 8), width: length, height: isLong ? height - TOP + 4 : 8 }, svg("title", {}, told));
     }
     const lane = lanes.indexOf(named(tenure));
-    const told = `${named(tenure)}, epoch ${tenure.epoch}: ${dayAndClock(begin)}, for ${span(end - begin)}${tenure.reason ? `, ended: ${tenure.reason}` : ", active now"}`;
-    return svg("rect", { class: tenure.ended_ms === null ? "held now" : "held", x: x(begin), y: y(lane), width: length, height: LANE - 6, rx: 2 },
-      svg("title", {}, told));
+    const told = `${named(tenure)}, epoch ${tenure.epoch}: ${dayAndClock(tenure.began_ms)}, for ${lasted(tenure)}${tenure.reason ? `, ended: ${ending(tenure)}` : ", active now"}`;
+    const look = isUnsure ? "unsure" : tenure.ended_ms === null ? "held now" : "held";
+    return svg("rect", { class: look, fill: isUnsure && `url(#${HATCH})`, x: x(begin), y: y(lane), width: length, height: LANE - 6, rx: 2 },
+      svg("title", {}, isUnsure ? `perhaps still active: ${told}` : told));
   });
-  const gaps = seen.filter((one) => !one.tenure);
-  const said = `${lanes.length} instances in ${span(to - from)}; nobody was active ${gaps.length} times, ${span(gaps.reduce((sum, gap) => sum + gap.to - Math.max(from, gap.from), 0))} in all. The table below says the same.`;
-  return svg("svg", { class: "timeline", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": said }, ...ticks.flat(), ...parts.flat(), ...bars);
+  const counted = (which) => {
+    const some = seen.filter(which);
+    return `${some.length} ${some.length === 1 ? "time" : "times"}, ${span(some.reduce((sum, one) => sum + one.to - Math.max(from, one.from), 0))} in all`;
+  };
+  const hasUnsure = seen.some((one) => one.isUnsure);
+  const unsure = hasUnsure ? `; whether the active one still was is not known ${counted((one) => one.isUnsure)}` : "";
+  const said = `${lanes.length} instances in ${span(to - from)}; nobody was active ${counted((one) => !one.tenure)}${unsure}. The table below says the same.`;
+  const hatch = svg("pattern", { id: HATCH, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+    svg("rect", { class: "hatch", width: 3, height: 6 }));
+  const picture = svg("svg", { class: "timeline", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": said }, hatch, ...ticks.flat(), ...parts.flat(), ...bars);
+  const legend = hasUnsure && h("p", { className: "sub" }, "Hatched: perhaps still active. It was silent there, and its end was decided later.");
+  return h("div", {}, picture, legend);
 }
 
 /** At most so many letters: what is too much is left out in the middle, as both ends tell names apart. */
@@ -135,8 +162,8 @@ export function tenureTable(tenures) {
       h("th", { scope: "row", className: "number" }, String(tenure.epoch)),
       h("td", { "data-label": "Instance" }, named(tenure)),
       h("td", { "data-label": "From", className: "number" }, dayAndClock(tenure.began_ms)),
-      h("td", { "data-label": "For", className: "number" }, span((tenure.ended_ms ?? Date.now()) - tenure.began_ms)),
-      h("td", { "data-label": "Why it ended" }, tenure.reason ?? h("span", { className: "badge good" }, "active")),
+      h("td", { "data-label": "For" }, lasted(tenure)),
+      h("td", { "data-label": "Why it ended" }, ending(tenure) ?? h("span", { className: "badge good" }, "active")),
     ),
   );
   const head = ["Epoch", "Instance", "From", "For", "Why it ended"].map((text) => h("th", { scope: "col" }, text));
