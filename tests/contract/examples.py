@@ -693,6 +693,8 @@ EVENT: Final = (
             resource_id="account-42",
             reason=ResumeReason.ASKED,
             by="ada (uid:1000)",
+            why="the exchange is closed",
+            paused_by="bob (uid:1001)",
         ),
     ),
     Example(

@@ -10,11 +10,11 @@ from msgspec import structs
 from tenure.cli.history import newest_tenures
 from tenure.contract.errors import RevisionCompactedError
 from tenure.contract.events import AnyEvent, PreviousHolder, RoleChangedEvent, StatusChangedEvent
-from tenure.contract.interventions import Switchover
+from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource, RoleChange, Switchover
 from tenure.contract.messages import BrokerMessage, ClientMessage, EventPage, GivenUp, ReadEvents
 from tenure.contract.views import Move, TenureView
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
-from tenure.sdk.timeline import how_it_ended, how_long, stories
+from tenure.sdk.timeline import how_it_ended, how_long, is_told, stories
 from tests.unit.scene import LEASE_MS, Client, Scene
 
 SILENT = Move(
@@ -93,6 +93,23 @@ def test_a_switchover_names_who_asked() -> None:
     assert [step.what for step in story.steps if "asked" in step.what] == ["a was asked to step down"]
 
 
+def test_a_role_that_is_given_to_whom_somebody_names_says_so() -> None:
+    """Nobody had to step down for it."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r")
+    standby = b.stand_by("r")
+    scene.ask(PauseResource(resource_id="r", why="a new disk"))
+    scene.pass_ms(100, a, b)
+    a.resign(held)
+    change = RoleChange(registration_id=standby.registration_id, role=ServiceRole.ACTIVE)
+    scene.ask(ChangeRoles(changes=(change,), by="ada"))
+
+    (story,) = stories(scene.moves("r"), role_events(scene), 3)
+
+    assert story.steps[1].what == f"b was promoted under epoch {story.new_epoch} (switchover, as ada had asked)"
+
+
 def test_what_the_broker_forgot_is_told_from_the_events() -> None:
     """After a restart a move is told without lease, commit and first activity, and newer ones follow with them."""
     scene = Scene()
@@ -134,6 +151,50 @@ def test_who_gave_up_stopped_before_it_was_heard_again() -> None:
         (39_000, "a was heard again, and said that it had stopped"),
     ]
     assert unknown.steps[0].what == "a was heard again, and said that it had stopped: when, its clock knows"
+
+
+def test_a_vacancy_that_lasted_because_of_a_pause_says_so() -> None:
+    """★ Who paused and resumed it, and why, also if it was paused long before; pauses of another time are not told."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r")
+    b.compete("r")
+    for why in ("long ago", "a new disk"):
+        scene.ask(PauseResource(resource_id="r", why=why, by="ada"))
+        scene.pass_ms(100, a, b)
+        if why == "long ago":
+            scene.ask(ResumeResource(resource_id="r", by="bob"))
+            scene.pass_ms(100, a, b)
+    a.resign(held)
+    scene.pass_ms(60, b)
+    scene.ask(PauseResource(resource_id="r", why="and a new fan", for_ms=1_000))
+    scene.pass_ms(40, b)
+    scene.ask(ResumeResource(resource_id="r", by="bob"))
+
+    (story,) = stories(scene.moves("r"), [event for event in scene.events if is_told(event)], 3)
+
+    assert [(step.after_ms, step.what) for step in story.steps[:4]] == [
+        (0, "the tenure of a was over: by its own word (resigned)"),
+        (60, "failover was paused by somebody: and a new fan"),
+        (100, "failover was resumed, as bob asked; somebody had paused it: and a new fan"),
+        (100, f"b was promoted under epoch {story.new_epoch} (succession)"),
+    ]
+
+
+def test_a_pause_whose_time_is_over_is_told_too() -> None:
+    """With who had asked for it, and why."""
+    scene = Scene()
+    a, b = scene.client("a"), scene.client("b")
+    held = a.claim("r")
+    b.compete("r")
+    scene.ask(PauseResource(resource_id="r", why="a new disk", for_ms=1_000, by="ada"))
+    scene.pass_ms(100, a, b)
+    a.resign(held)
+    scene.pass_ms(1_000, a, b)
+
+    (story,) = stories(scene.moves("r"), [event for event in scene.events if is_told(event)], 3)
+
+    assert story.steps[1].what == "failover was resumed, as its time was over; ada had paused it: a new disk"
 
 
 @pytest.mark.parametrize(("certain_until_ms", "possible_until_ms", "said"), [
@@ -190,8 +251,9 @@ async def test_the_way_back_leads_from_tenure_to_tenure() -> None:
 
     found = await newest_tenures(store, "r", epochs[-1], 2)
 
-    assert [event.epoch for event in found if event.new_role is ServiceRole.ACTIVE][-2:] == epochs[-2:]
-    assert [event.epoch for event in found if event.old_role is ServiceRole.ACTIVE][-2:] == epochs[-3:-1]
+    changes = [event for event in found if isinstance(event, RoleChangedEvent)]
+    assert [event.epoch for event in changes if event.new_role is ServiceRole.ACTIVE][-2:] == epochs[-2:]
+    assert [event.epoch for event in changes if event.old_role is ServiceRole.ACTIVE][-2:] == epochs[-3:-1]
     assert [event.revision for event in found] == sorted({event.revision for event in found})
     assert store.read <= 4_000
 
@@ -218,6 +280,7 @@ async def test_a_vacancy_is_found_from_the_newest_event() -> None:
     found = await newest_tenures(store, "r", since[-1].revision, 1)
 
     assert found[-1] == end
+    assert isinstance(found[0], RoleChangedEvent)
     assert stories([], found, 1)[0].new_epoch == 0
 
 

@@ -30,12 +30,11 @@ from tenure.admin.views import (
     TenurePage,
     TenureShown,
 )
-from tenure.contract.events import RoleChangedEvent
 from tenure.contract.messages import TenurePage as FoundTenures
 from tenure.contract.views import ResourceView, ServiceInstance
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 from tenure.sdk.succession import places, why_at_risk
-from tenure.sdk.timeline import stories
+from tenure.sdk.timeline import StoryEvent, stories
 
 EXAMINED_MAX: Final = 20_000  # registrations looked through for one page: some ten milliseconds
 _COUNTED_AT_ONCE: Final = 1_000  # registrations or resources between two turns of others: some milliseconds
@@ -127,7 +126,7 @@ def resource_page(picture: Picture, wanted: Wanted, after: str, limit: int, *, v
 
 
 def resource_answer(
-    history_id: str, answer: Answer, tenures: Sequence[RoleChangedEvent], *, is_connected: bool
+    history_id: str, answer: Answer, tenures: Sequence[StoryEvent], *, is_connected: bool
 ) -> ResourceAnswer:
     """All that is known of a resource, from what the broker said and the newest events about its tenures."""
     view = answer.found.resource

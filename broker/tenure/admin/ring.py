@@ -12,12 +12,12 @@ from typing import Final
 import msgspec
 
 from tenure.admin.sse import Bell, message
-from tenure.contract.events import AnyEvent, RoleChangedEvent
-from tenure.contract.vocabulary import ServiceRole
+from tenure.contract.events import AnyEvent
 from tenure.sdk.stream import RestartReason
+from tenure.sdk.timeline import StoryEvent, is_told
 
 EVENTS_KEPT: Final = 10_000  # some megabytes; a reader that was away for longer is served from the store
-_TENURES_KEPT: Final = 2_000  # begins and ends of tenures, for the story of how a role moved
+_TENURES_KEPT: Final = 2_000  # begins and ends of tenures and pauses, for the story of how a role moved
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -44,7 +44,7 @@ class EventRing:
         self.last_break = RestartReason.OTHER_HISTORY
         """Why it was, the last time."""
         self._frames: deque[bytes] = deque(maxlen=kept)
-        self._tenures: deque[RoleChangedEvent] = deque(maxlen=_TENURES_KEPT)
+        self._tenures: deque[StoryEvent] = deque(maxlen=_TENURES_KEPT)
 
     def begin(self, history_id: str, revision: int) -> None:
         """Go on after a revision, of which a snapshot was taken; what happened before it may not be known here."""
@@ -67,7 +67,7 @@ class EventRing:
         self._frames.append(message(_encoder.encode(event), identity=position(self.history_id, event.revision)))
         self.newest = event.revision
         self.oldest = self.newest - len(self._frames) + 1
-        if isinstance(event, RoleChangedEvent) and ServiceRole.ACTIVE in {event.old_role, event.new_role}:
+        if is_told(event):
             self._tenures.append(event)
         self.bell.ring()
 
@@ -80,8 +80,8 @@ class EventRing:
         start = revision - self.oldest + 1
         return list(islice(self._frames, start, start + limit))
 
-    def tenures_of(self, resource_id: str) -> list[RoleChangedEvent]:
-        """The newest events in which tenures of a resource began or ended, as far as they are kept, in order."""
+    def tenures_of(self, resource_id: str) -> list[StoryEvent]:
+        """The newest events in which tenures or pauses of a resource began or ended, as far as kept, in order."""
         return [event for event in self._tenures if event.resource_id == resource_id]
 
 

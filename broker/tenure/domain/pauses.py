@@ -75,7 +75,13 @@ def _end(draft: Draft, pause: Pause, reason: ResumeReason, by: str) -> None:
 
     def event(revision: int) -> AnyEvent:
         return ResourceResumedEvent(
-            revision=revision, at_ms=draft.now.unix_ms, resource_id=resource_id, reason=reason, by=by
+            revision=revision,
+            at_ms=draft.now.unix_ms,
+            resource_id=resource_id,
+            reason=reason,
+            by=by,
+            why=pause.why,
+            paused_by=pause.by,
         )
 
     draft.step(DropPause(resource_id), event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from typing import Annotated
@@ -16,13 +17,12 @@ from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
 from tenure.cli.pause import paused_until
 from tenure.cli.progress import under_way
 from tenure.contract.codec import to_json
-from tenure.contract.events import RoleChangedEvent
 from tenure.contract.messages import GetResource, Resource
 from tenure.contract.views import ResourceView
 from tenure.sdk.queries import Asks
 from tenure.sdk.reader import Reader
 from tenure.sdk.succession import Place, places, why_at_risk
-from tenure.sdk.timeline import Story, stories
+from tenure.sdk.timeline import Story, StoryEvent, stories
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class Explainer:
         self._asks = asks
         self._resource_id = resource_id
         self._count = count
-        self._events: list[RoleChangedEvent] = []
+        self._events: list[StoryEvent] = []
         self._events_of: tuple[int, int] | None = None
 
     async def read(self) -> Explanation:
@@ -104,6 +104,8 @@ def lines_of(explanation: Explanation) -> list[str]:
         lines.append("Its role has not moved, as far as the broker and the events that are kept can tell.")
     for story in explanation.moves:
         lines.extend([*_told(story), ""])
+    if explanation.moves:
+        lines.extend([f"Who was active before, and for how long: tenure history {shlex.quote(view.resource_id)}", ""])
     lines.append("Who is next" if explanation.succession else "Nobody stands by.")
     lines.extend(_placed(number, place) for number, place in enumerate(explanation.succession, 1))
     if view.standby_count > len(view.standbys):

@@ -19,8 +19,8 @@ from tenure.contract.events import (
     StatusChangedEvent,
 )
 from tenure.contract.views import ServiceInstance
-from tenure.contract.vocabulary import ChangeReason, ResumeReason, ServiceRole
-from tenure.sdk.timeline import how_it_ended
+from tenure.contract.vocabulary import ChangeReason, ServiceRole
+from tenure.sdk.timeline import how_it_ended, paused_or_resumed
 
 type Part = tuple[str, str]
 """Some words and their style; empty for none."""
@@ -123,9 +123,7 @@ def sentence(event: AnyEvent, sessions: Sessions) -> list[Part]:
                 (f": {event.why}{by}", ""),
             ]
         case ResourceResumedEvent():
-            by = f" (by {event.by})" if event.by else ""
-            why = "as somebody asked" if event.reason is ResumeReason.ASKED else "its time is over"
-            return [(event.resource_id, "bold"), (f": paused no more, {why}{by}", "")]
+            return [(event.resource_id, "bold"), (f": {paused_or_resumed(event)}", "")]
 
 
 def _role_changed(event: RoleChangedEvent) -> list[Part]:

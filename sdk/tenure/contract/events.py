@@ -129,6 +129,10 @@ class ResourceResumedEvent(Event, frozen=True, kw_only=True, omit_defaults=True,
     reason: ResumeReason
     by: str = ""
     """Who asked for it."""
+    why: str = ""
+    """Why it had been paused."""
+    paused_by: str = ""
+    """Who had asked for that."""
 
 
 type AnyEvent = (

@@ -6,14 +6,18 @@ start; the events say for each tenure why it ended, on whose word, and how long 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeGuard
 
 from msgspec import Struct, structs
 
-from tenure.contract.events import RoleChangedEvent
+from tenure.contract.events import AnyEvent, ResourcePausedEvent, ResourceResumedEvent, RoleChangedEvent
 from tenure.contract.views import Move, TenureView
-from tenure.contract.vocabulary import ChangeReason, ServiceRole
+from tenure.contract.vocabulary import ChangeReason, ResumeReason, ServiceRole
+
+type StoryEvent = RoleChangedEvent | ResourcePausedEvent | ResourceResumedEvent
+"""What a story is told from: the beginnings and ends of tenures, and what may have kept a role vacant in between."""
 
 _ENDINGS: Final = {
     ChangeReason.EXPIRED: "it fell silent until its time ran out",
@@ -30,6 +34,13 @@ _ENDINGS: Final = {
 
 _UNTOLD: Final = {ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.CONFIRMED_DEAD, ChangeReason.REVOKED}
 """Whose end its holder did not tell itself, so that it matters when it was heard last."""
+
+
+def is_told(event: AnyEvent) -> TypeGuard[StoryEvent]:
+    """Whether a story has to know of an event: an active begins or ends, or failover is paused or resumed."""
+    if isinstance(event, RoleChangedEvent):
+        return ServiceRole.ACTIVE in {event.old_role, event.new_role}
+    return isinstance(event, (ResourcePausedEvent, ResourceResumedEvent))
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -57,18 +68,30 @@ class Story(Struct, frozen=True, kw_only=True):
     """From the end of the old tenure to the first activity under the new one; None if that is not known."""
 
 
-def stories(moves: Sequence[Move], events: Sequence[RoleChangedEvent], count: int) -> list[Story]:
+def stories(moves: Sequence[Move], events: Sequence[StoryEvent], count: int) -> list[Story]:
     """The newest `count` moves, the newest last; `events` are the resource's own, in order."""
-    ends = {event.epoch: event for event in events if _is_end(event)}
-    begins = {event.epoch: event for event in events if event.new_role is ServiceRole.ACTIVE}
-    known = {move.old_epoch: move for move in _moves_of(events)} | {move.old_epoch: move for move in moves}
+    changes = [event for event in events if isinstance(event, RoleChangedEvent)]
+    pauses = [event for event in events if not isinstance(event, RoleChangedEvent)]
+    ends = {event.epoch: event for event in changes if _is_end(event)}
+    begins = {event.epoch: event for event in changes if event.new_role is ServiceRole.ACTIVE}
+    known = {move.old_epoch: move for move in _moves_of(changes)} | {move.old_epoch: move for move in moves}
     told = [known[epoch] for epoch in sorted(known)]
-    return [_story(move, ends.get(move.old_epoch), begins.get(move.new_epoch)) for move in told[-count:]]
+    return [_story(move, ends.get(move.old_epoch), begins.get(move.new_epoch), pauses) for move in told[-count:]]
 
 
 def how_it_ended(reason: ChangeReason, by: str = "") -> str:
     """In words, why a tenure ended; `by` is who had asked for it or vouched for it."""
     return _ENDINGS.get(reason, f"of a change called {reason}").format(who=by or "somebody")
+
+
+def paused_or_resumed(event: ResourcePausedEvent | ResourceResumedEvent) -> str:
+    """In words, that a resource was paused, or is so no more: who asked, and why it was."""
+    if isinstance(event, ResourcePausedEvent):
+        return f"failover was paused by {event.by or 'somebody'}: {event.why}"
+    ended = "its time was over"
+    if event.reason is ResumeReason.ASKED:
+        ended = f"{event.by or 'somebody'} asked"
+    return f"failover was resumed, as {ended}; {event.paused_by or 'somebody'} had paused it: {event.why}"
 
 
 def how_long(tenure: TenureView) -> str:
@@ -108,7 +131,12 @@ def _moves_of(events: Iterable[RoleChangedEvent]) -> list[Move]:
     return found
 
 
-def _story(move: Move, end: RoleChangedEvent | None, begin: RoleChangedEvent | None) -> Story:
+def _story(
+    move: Move,
+    end: RoleChangedEvent | None,
+    begin: RoleChangedEvent | None,
+    pauses: Iterable[ResourcePausedEvent | ResourceResumedEvent],
+) -> Story:
     old, new = move.old_instance_id, move.new_instance_id
     happened: list[tuple[int, str]] = []
     if move.end_reason is ChangeReason.GIVEN_UP:
@@ -124,15 +152,16 @@ def _story(move: Move, end: RoleChangedEvent | None, begin: RoleChangedEvent | N
     if move.asked_ms:
         happened.append((move.asked_ms, f"{old} was asked to step down"))
     happened.append((move.ended_ms, f"the tenure of {old} was over: {_how_over(move)}"))
+    began_ms, until_ms = min(at_ms for at_ms, _ in happened), move.promoted_ms or sys.maxsize
+    happened.extend((event.at_ms, paused_or_resumed(event)) for event in pauses if began_ms <= event.at_ms <= until_ms)
     if move.promoted_ms:
-        why = "" if begin is None else f" ({begin.reason})"
+        why = "" if begin is None else f" ({begin.reason}{_asked_anew(begin, end)})"
         happened.append((move.promoted_ms, f"{new} was promoted under epoch {move.new_epoch}{why}"))
     if move.committed_ms:
         happened.append((move.committed_ms, "that was committed"))
     if move.entered_ms:
         happened.append((move.entered_ms, f"{new} was active for the first time, as it said itself"))
     happened.sort(key=lambda step: step[0])  # a stable sort: what comes at the same time stays in order
-    began_ms = happened[0][0]
     return Story(
         old_instance_id=old,
         old_epoch=move.old_epoch,
@@ -143,6 +172,11 @@ def _story(move: Move, end: RoleChangedEvent | None, begin: RoleChangedEvent | N
         steps=tuple(Step(after_ms=at_ms - began_ms, what=what) for at_ms, what in happened),
         gap_ms=move.gap_ms,
     )
+
+
+def _asked_anew(begin: RoleChangedEvent, end: RoleChangedEvent | None) -> str:
+    """Who asked for a promotion, unless that is who had asked for the end before it."""
+    return f", as {begin.by} had asked" if begin.by and (end is None or begin.by != end.by) else ""
 
 
 def _how_over(move: Move) -> str:
