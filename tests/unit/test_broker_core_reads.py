@@ -135,7 +135,8 @@ def test_a_page_of_tenures_shows_nothing_that_its_broker_does_not_know_to_be_com
 @pytest.mark.parametrize(
     ("reason", "silent_ms", "certain_ms", "most_ms"),
     [
-        (ChangeReason.RESIGNED, 300, 900, 900),
+        (ChangeReason.RESIGNED, 0, 900, 900),
+        (ChangeReason.RESIGNED, 300, 600, 600),
         (ChangeReason.DIED, 300, 900, 900),
         (ChangeReason.EXPIRED, 300, 600, 900),
         (ChangeReason.EXPIRED, 10_000, 0, 900),
@@ -165,14 +166,16 @@ def test_how_long_a_tenure_lasted_is_said_as_far_as_it_is_known(
 
 
 def test_what_only_the_event_of_its_end_knew_goes_with_it() -> None:
-    """Who asked for it, and when its holder was heard last."""
+    """Who asked for it, and when its holder was heard last; that one told it, mostly at once, its reason says."""
     stage = CoreStage()
     stage.open("a")
-    ended = structs.replace(tenure(1, "r", ended=1), end_reason=ChangeReason.EXPIRED)
+    expired = structs.replace(tenure(2, "r", ended=1), end_reason=ChangeReason.EXPIRED)
+    resigned = tenure(1, "r", ended=1)
 
-    (told,) = tenures_page(stage, (ended,)).tenures
+    untold, told = tenures_page(stage, (expired, resigned)).tenures
 
-    assert (told.certain_until_ms, told.possible_until_ms, told.by) == (None, ended.ended_ms, "")
+    assert (untold.certain_until_ms, untold.possible_until_ms, untold.by) == (None, expired.ended_ms, "")
+    assert told.certain_until_ms == told.possible_until_ms == resigned.ended_ms
 
 
 def test_a_full_page_of_tenures_leads_to_the_next() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from tenure.contract.errors import InstanceAliveError, InvalidRequestError, LimitExceededError, NotFoundError
 from tenure.contract.events import DeregisteredEvent, RoleChangedEvent, SessionClosedEvent
@@ -94,6 +95,22 @@ def test_who_gave_its_role_up_while_nobody_heard_it_says_when(ago_ms: int, silen
     )  # fmt: skip
     ended = next(event for event in scene.events if isinstance(event, RoleChangedEvent) and event.old_role is ACTIVE)
     assert (ended.silent_ms, ended.at_ms) == (silent_ms, move.ended_ms)
+
+
+def test_what_a_holder_tells_at_once_was_so_until_then() -> None:
+    """★ Of a resignation nothing is unknown; one that no broker heard is told later, with how long ago it was."""
+    for given_up in (None, GivenUp(epoch=1, declined=True, ago_ms=700)):
+        scene = Scene()
+        a = scene.client("a")
+        held = a.claim("r")
+        scene.pass_ms(900)
+        if given_up is None:
+            a.resign(held)
+        else:
+            a.beat(ServiceStatus.HEALTHY, structs.replace(given_up, epoch=held.epoch))
+        ended = next(event for event in scene.events if getattr(event, "old_role", None) is ACTIVE)
+        assert isinstance(ended, RoleChangedEvent)
+        assert (ended.reason, ended.silent_ms) == (ChangeReason.RESIGNED, 0 if given_up is None else 700)
 
 
 def test_a_silence_is_as_long_as_the_day_has_it() -> None:

@@ -6,8 +6,6 @@ follows on it, the broker would say that it never was.
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec import Struct, structs
 
 from tenure.broker.connections import Connection
@@ -18,13 +16,9 @@ from tenure.contract.limits import PAGE_ITEMS_MAX
 from tenure.contract.messages import EventPage, ListTenures, ReadEvents, TenurePage
 from tenure.contract.views import TenureView
 from tenure.contract.vocabulary import ChangeReason
+from tenure.domain.moves import TOLD
 from tenure.domain.records import KeptTenure
 from tenure.domain.validation import check_list_tenures
-
-_UNTOLD: Final = frozenset({
-    ChangeReason.EXPIRED, ChangeReason.REVOKED, ChangeReason.CONFIRMED_DEAD, ChangeReason.GIVEN_UP,
-})  # fmt: skip
-"""Whose end was found out, some time after it may have been."""
 
 
 class EventsRead(Struct, frozen=True, kw_only=True):
@@ -97,15 +91,7 @@ def _view(kept: KeptTenure, committed: int) -> TenureView:
     )
     if tenure.ended_ms is None or tenure.end_revision is None or tenure.end_revision > committed:
         return view
-    certain_until_ms: int | None = tenure.ended_ms
-    possible_until_ms: int | None = tenure.ended_ms
-    if tenure.end_reason in _UNTOLD:
-        silent_ms = None if kept.end is None else kept.end.silent_ms
-        certain_until_ms = None if silent_ms is None else max(tenure.began_ms, tenure.ended_ms - silent_ms)
-    if tenure.end_reason is ChangeReason.GIVEN_UP and certain_until_ms is not None:
-        possible_until_ms = certain_until_ms  # by its own word
-    elif tenure.end_reason is ChangeReason.RESTORED:
-        possible_until_ms = None
+    certain_until_ms, possible_until_ms = _bounds(kept, tenure.ended_ms)
     return structs.replace(
         view,
         ended_ms=tenure.ended_ms,
@@ -115,3 +101,18 @@ def _view(kept: KeptTenure, committed: int) -> TenureView:
         possible_until_ms=possible_until_ms,
         by="" if kept.end is None else kept.end.by,
     )
+
+
+def _bounds(kept: KeptTenure, ended_ms: int) -> tuple[int | None, int | None]:
+    """Until when a tenure was active for certain, and until when at most."""
+    reason = kept.tenure.end_reason
+    if reason is ChangeReason.RESTORED:
+        return ended_ms, None
+    silent_ms = None if kept.end is None else kept.end.silent_ms
+    if reason is ChangeReason.DIED or (kept.end is None and reason in TOLD):
+        silent_ms = 0
+    if silent_ms is None:
+        return None, ended_ms
+    certain_until_ms = max(kept.tenure.began_ms, ended_ms - silent_ms)
+    is_own_word = reason in TOLD or reason is ChangeReason.GIVEN_UP
+    return certain_until_ms, certain_until_ms if is_own_word else ended_ms

@@ -15,6 +15,10 @@ from tenure.contract.vocabulary import ChangeReason
 from tenure.domain.records import Registration
 from tenure.domain.state import Presence, Resource, Switchover
 
+TOLD: Final = frozenset({
+    ChangeReason.RESIGNED, ChangeReason.SWITCHOVER, ChangeReason.DEREGISTERED, ChangeReason.GOODBYE,
+})  # fmt: skip
+"""Ends that a holder tells itself: at once where it can, else with how long ago."""
 _MOVES_MAX: Final = 8  # of a resource: what an operator asks about is the last one or two
 
 
@@ -34,6 +38,8 @@ def begin_move(
     silent_ms = max(0, unix_ms - presence.heard_unix_ms) if presence.heard_unix_ms else None
     if ago_ms is not None:
         silent_ms = max(0, min(ago_ms, unix_ms - old.since_ms))
+    elif reason in TOLD:
+        silent_ms = 0
     elif reason is ChangeReason.GIVEN_UP:
         silent_ms = None
     move = Move(
