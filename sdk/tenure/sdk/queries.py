@@ -99,7 +99,8 @@ async def events(asks: Asks, since: int) -> tuple[tuple[AnyEvent, ...], int]:
 async def tenures(asks: Asks, resource_id: str, before: int = 0, limit: int = PAGE_ITEMS_MAX) -> TenurePage:
     """The newest tenures of a resource that the store keeps, at most `limit`; with `before`, those before that epoch.
 
-    The page's `next_before` leads to the next one; None: there are no more.
+    The page's `next_before` leads to the next one; None: there are no more. The end of one whose holder fell silent is
+    an upper bound.
     """
     return await asks.request(ListTenures(resource_id=resource_id, before=before, limit=limit), TenurePage)
 

@@ -54,7 +54,9 @@ class Questions:
     async def tenures(self, resource_id: str, before: int = 0, limit: int = PAGE_ITEMS_MAX) -> TenurePage:
         """Who was active for a resource from when to when, the newest first, as far as the store keeps it.
 
-        A page at a time: ask again with `before` = `next_before` until that is None.
+        A page at a time: ask again with `before` = `next_before` until that is None. Where a holder did not tell its
+        end itself, that is when the broker decided it: it was active for certain until `certain_until_ms`, when it was
+        heard last, and at most until `possible_until_ms`.
 
         Raises:
             InvalidRequestError: The limit is not 1 to 1,000.
