@@ -58,7 +58,7 @@ async def count(replica: Replica, measured: Measurements) -> Figures:
         registrations += len(rows)
         if rows[0].is_active:
             active += 1
-            if not any(replica.reported(row.session).may_be_promoted for row in rows[1:]):
+            if not any(replica.reported(row).may_be_promoted for row in rows[1:]):
                 without_standby += 1
                 services_without_standby[rows[0].service_name] += 1
         elif resource_id in replica.pauses:

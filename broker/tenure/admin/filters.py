@@ -54,7 +54,7 @@ def standing(row: ServiceInstance, replica: Replica, presence: Mapping[int, Pres
     """The status of a row's session, and whether it may soon lose its roles."""
     observed = presence.get(row.session)
     if observed is None:
-        status = replica.reported(row.session) or row.status
+        status = replica.reported(row)
         return status, is_at_risk(status, row.lease_ms, None, None)
     return observed.status, is_at_risk(observed.status, row.lease_ms, observed.loop_lag_ms, observed.margin_ms)
 

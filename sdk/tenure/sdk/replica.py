@@ -151,10 +151,10 @@ class Replica:
         """
         return self._rows
 
-    def reported(self, session: int) -> ServiceStatus | None:
-        """What a session reported last; None if it has no registrations (any longer)."""
-        known = self._sessions.get(session)
-        return None if known is None else known.status
+    def reported(self, row: ServiceInstance) -> ServiceStatus:
+        """What a row's session reported last; once it has no registrations any longer, what the row says itself."""
+        known = self._sessions.get(row.session)
+        return row.status if known is None else known.status
 
     def registrations_of(self, service_name: str) -> Collection[int]:
         """The registrations of a service; none if it has no instance."""
