@@ -248,6 +248,17 @@ def test_a_heartbeat_shows_how_much_of_the_lease_was_left() -> None:
     assert after.counts[after.bounds.index(300)] - before.counts[before.bounds.index(300)] == 1
 
 
+def test_a_heartbeat_after_the_end_of_its_lease_shows_that_nothing_was_left() -> None:
+    """It comes before anybody has looked at the leases: a sum that falls would look like a restart."""
+    stage = CoreStage()
+    stage.open("a", lease_ms=1_000)
+    before = measured(stage).lease_margins_permille
+    stage.now_ms += 2_500
+    stage.beat("a")
+    after = measured(stage).lease_margins_permille
+    assert (after.total - before.total, after.counts[0] - before.counts[0]) == (0, 1)
+
+
 def test_a_heartbeat_of_no_session_shows_nothing() -> None:
     """It is refused, and there is no lease that could be left."""
     stage = CoreStage()

@@ -386,7 +386,7 @@ class BrokerCore:
         """Measure how much of a lease is left now that a heartbeat has come."""
         presence = self.registry.state.sessions.get(session)
         if presence is not None:
-            left_ms = 0 if presence.has_lapsed else presence.expires_at_ms - now.now_ms
+            left_ms = 0.0 if presence.has_lapsed else max(0.0, presence.expires_at_ms - now.now_ms)
             self.measurements.lease_margins.note(1_000 * left_ms / presence.record.lease_ms)
 
     def _refuse_unknown(self, route: Route, request_id: bytes, refusal: RequestRefusedError) -> None:

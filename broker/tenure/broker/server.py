@@ -22,6 +22,7 @@ from tenure.broker.clock import LeaseClock
 from tenure.broker.config import Config
 from tenure.broker.connections import Connection
 from tenure.broker.core import BrokerCore, Outgoing, Release
+from tenure.broker.lateness import Lateness
 from tenure.broker.logs import ConflictLog, RoleLog, log_intervention
 from tenure.broker.proof import ExitWatch
 from tenure.broker.sockets import Context, Publisher, Received, Requests, bind_requests
@@ -38,7 +39,6 @@ from tenure.domain.store import Store, StoreInvariantError, StoreRefusedError
 
 _TICK_MS: Final = 100  # the longest time between two looks at the leases
 _TICK_MS_MIN: Final = 5  # thousands of leases end at thousands of times, and one look costs as much as a heartbeat
-_LATE_WORTH_TELLING_MS: Final = 250
 _QUIET_MS: Final = 100  # without a commit, before the store does a piece of what it put off: the next would wait for it
 _READ_MAX: Final = 16  # messages between two looks at the clocks
 _REFUSED_PAUSE_MS: Final = 250  # after the second refusal in a row: what ended is decided again at once, and refused
@@ -74,13 +74,13 @@ class Broker:
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._planned_ms = monotonic() * 1_000
         self._has_fault = False
         self._was_refused = False
         self._is_idle = False
-        self._committed_ms = self._idled_ms = self._planned_ms
+        self._committed_ms = self._idled_ms = monotonic() * 1_000
         self._traces = Traces() if IS_AVAILABLE else None
         self._core: BrokerCore
+        self._lateness: Lateness
         self._reads: StoreReads
 
     @classmethod
@@ -177,7 +177,7 @@ class Broker:
         for router in self._routers:
             self._loop.add_reader(router.fd, self._drain, router)
             self._loop.call_soon(self._drain, router)
-        self._planned_ms = monotonic() * 1_000
+        self._lateness = Lateness(self._clock, limits.late_ms, self._core.measurements.loop_lags, self._log)
         self._tick()
 
     def _guard_the_doors(self) -> None:
@@ -207,7 +207,7 @@ class Broker:
         """Take in one bounded round of messages, then look at the leases."""
         if self._has_fault or not self._routers:
             return
-        self._note_lateness()
+        self._lateness.note()
         taken, most = 0, self._limits.drain_max
         ends_at = monotonic() + self._limits.drain_ms / 1_000
         while True:
@@ -287,11 +287,11 @@ class Broker:
             wait_ms: float = _TICK_MS
             if next_expiry_ms is not None:
                 wait_ms = max(_TICK_MS_MIN, min(_TICK_MS, next_expiry_ms - self._clock.now_ms()))
-            self._planned_ms = monotonic() * 1_000 + wait_ms
+            self._lateness.plan(wait_ms)
             self._timer = self._loop.call_later(wait_ms / 1_000, self._tick)
 
     def _look_at_leases(self) -> None:
-        self._note_lateness(is_planned=True)
+        self._lateness.note(is_planned=True)
         if not self._has_fault:
             for router in self._routers:
                 if router.is_readable:
@@ -304,18 +304,6 @@ class Broker:
         if self._is_idle:
             self._idled_ms = now_ms
             self._work.set()
-
-    def _note_lateness(self, *, is_planned: bool = False) -> None:
-        """Extend all leases by how much later than planned the loop woke: its stall was nobody's silence."""
-        now_ms = monotonic() * 1_000
-        late_ms = now_ms - self._planned_ms
-        if is_planned or late_ms > self._limits.late_ms:
-            self._core.measurements.loop_lags.note(late_ms * 1_000)
-        if late_ms > self._limits.late_ms:
-            self._planned_ms = now_ms
-            self._clock.hold_back(late_ms)  # before the clock is read again: the time is never seen to have passed
-            tell = self._log.warning if late_ms > _LATE_WORTH_TELLING_MS else self._log.debug
-            tell("loop.late", late_ms=round(late_ms, 1), hint="all leases were extended by as much")
 
     # --- proof of death -----------------------------------------------------------------------------------------------
 
