@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import get_args
 
 import pytest
+from msgspec import structs
 
 from tenure.broker import measurements
 from tenure.broker.connections import Route
@@ -102,9 +103,10 @@ def test_everything_that_may_be_counted_is_there_from_the_start() -> None:
     """As 0, so that a monitor sees the first one too. Who was lost and who left is told apart as the domain does it."""
     told = BrokerMeasurements(EMPTY, 0).told("h", 0, sessions=0, connections=0)
     assert {one.of for one in told.refusals} == set(ErrorCode)
-    assert {one.of for one in told.failovers_ms} == LOST
-    assert {one.of for one in told.switchovers}.isdisjoint(LOST)
-    assert {one.of for one in told.vacancies_ms} == LOST | {one.of for one in told.switchovers}
+    lost = LOST - {ChangeReason.RESTORED}
+    assert {one.of for one in told.failovers_ms} == lost
+    assert {one.of for one in told.switchovers}.isdisjoint(lost)
+    assert {one.of for one in told.vacancies_ms} == lost | {one.of for one in told.switchovers}
     assert {one.count for one in (*told.sessions_ended, *told.switchovers, *told.refusals)} == {0}
 
 
@@ -187,6 +189,12 @@ def test_a_vacancy_from_before_a_restart_is_measured() -> None:
     told = measured(stage)
     assert how_many(told.vacancies_ms) == {"deregistered": (1, 700)}
     assert told.sessions_opened == 1, "what was before it started is not counted"
+
+
+def test_how_long_a_role_of_a_backup_was_vacant_is_not_measured() -> None:
+    """Nobody knows when its tenure ended, so that no number is made up."""
+    restored = structs.replace(tenure(3, "r", ended=9), end_reason=ChangeReason.RESTORED)
+    assert BrokerMeasurements(structs.replace(EMPTY, tenures=(restored,)), 0).ended == {}
 
 
 def test_vacancies_beyond_the_limit_are_forgotten_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ _SESSION_ENDS: Final = (
     ChangeReason.EXPIRED,
     ChangeReason.GOODBYE,
 )
+_LOST: Final = sorted(LOST - {ChangeReason.RESTORED})  # nobody knows when the tenures of a backup ended
 _LEFT: Final = (
     ChangeReason.DEREGISTERED,
     ChangeReason.GOODBYE,
@@ -89,8 +90,8 @@ class BrokerMeasurements:
         self.batches = Buckets(_EVENTS)
         self.loop_lags = Buckets(_LATENCIES_US)
         self.lease_margins = Buckets(SHARES_PERMILLE)
-        self.failovers = _gaps(sorted(LOST))
-        self.vacancies = _gaps((*sorted(LOST), *_LEFT))
+        self.failovers = _gaps(_LOST)
+        self.vacancies = _gaps((*_LOST, *_LEFT))
         """Of all tenures that followed on another, how long that took."""
         self._started_ms = started_ms
         self._requests: dict[type[ClientMessage], Buckets] = {
@@ -104,8 +105,10 @@ class BrokerMeasurements:
         """For each vacant resource when its last tenure was ended, in unix milliseconds, and why; the oldest first."""
         held = {one.resource_id for one in stored.registrations if one.role is ServiceRole.ACTIVE}
         for tenure in stored.tenures:
-            if tenure.resource_id not in held and tenure.ended_ms is not None and tenure.end_reason is not None:
-                self._vacate(tenure.resource_id, tenure.ended_ms, tenure.end_reason)
+            ended_ms, why = tenure.ended_ms, tenure.end_reason
+            if ended_ms is None or why is None or why is ChangeReason.RESTORED or tenure.resource_id in held:
+                continue
+            self._vacate(tenure.resource_id, ended_ms, why)
 
     # --- what is noted ------------------------------------------------------------------------------------------------
 
