@@ -47,15 +47,10 @@ from tenure.contract.messages import (
 )
 from tenure.contract.views import Holder, ResourceView
 from tenure.contract.vocabulary import ServiceRole
-from tests.contract.examples import (
-    EXAMPLES,
-    HISTORY,
-    INSTANCE_FULL,
-    REGISTERED_EVENT_FULL,
-    Example,
-    golden_text,
-    kinds,
-)
+from tests.contract.example import HISTORY, Example
+from tests.contract.example_views import INSTANCE_FULL
+from tests.contract.examples import EXAMPLES, golden_text, kinds
+from tests.contract.examples_of_events import REGISTERED_EVENT_FULL
 
 GOLDEN = Path(__file__).parent / "golden" / "messages.txt"
 DECODERS: dict[str, Callable[[bytes], object]] = {

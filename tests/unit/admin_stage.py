@@ -33,7 +33,7 @@ from tenure.contract.messages import (
 )
 from tenure.contract.views import Presence
 from tenure.sdk.replica import Replica
-from tests.contract.examples import MEASUREMENTS_FULL
+from tests.contract.example_views import MEASUREMENTS_FULL
 from tests.unit.scene import HISTORY, Scene
 
 AS_OF_MS: Final = 1_700_000_000_000

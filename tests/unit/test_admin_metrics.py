@@ -16,7 +16,7 @@ from tenure.contract.errors import RequestTimeoutError
 from tenure.contract.interventions import PauseResource
 from tenure.contract.messages import Register
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
-from tests.contract.examples import MEASUREMENTS_FULL
+from tests.contract.example_views import MEASUREMENTS_FULL
 from tests.unit.admin_stage import HEARD_MS, TOKEN, SceneSource, asking, assert_problem
 
 PAGE = Path(__file__).parents[2] / "docs" / "admin.md"
