@@ -4,94 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tenure.contract import codec
-from tenure.contract.errors import (
-    BrokerUnavailableError,
-    ErrorCode,
-    ErrorInfo,
-    ForbiddenError,
-    NotFoundError,
-    OverloadedError,
-    RequestTimeoutError,
-    SessionExpiredError,
-    StorageUnavailableError,
-    TenureError,
-)
+from tenure.contract.errors import ErrorCode, ForbiddenError, NotFoundError, OverloadedError, SessionExpiredError
 from tenure.contract.limits import PROTOCOL_VERSION
-from tenure.contract.messages import (
-    BrokerMessage,
-    ClientMessage,
-    ErrorReply,
-    Farewell,
-    GetResource,
-    Goodbye,
-    Hello,
-    Welcome,
-)
-from tenure.sdk.requests import ATTEMPT_MS, CONNECT_MS, IN_FLIGHT_MAX, TICK_MS, RequestsCore
-
-HELLO = b"hello"
-TIMEOUT_MS = 10_000.0
-WELCOME = Welcome(version=PROTOCOL_VERSION, history_id="h", revision=1)
-ENDPOINTS = ("ipc:///a", "tcp://b:1")
-
-
-class Line:
-    """A request channel's core, the time, and the test as the broker at the other end."""
-
-    def __init__(self, endpoints: tuple[str, ...] = ENDPOINTS) -> None:
-        self.core = RequestsCore(self._hello, endpoints)
-        self.now_ms = 1_000.0
-        self.history_id: str | None = None
-        self._connection = 0
-
-    def _hello(self) -> Hello:
-        self._connection += 1
-        return Hello(version=PROTOCOL_VERSION, connection=self._connection, history_id=self.history_id)
-
-    def submit(self, message: ClientMessage | None = None, timeout_ms: float = TIMEOUT_MS) -> bytes:
-        """Ask for something."""
-        return self.core.submit(message or Goodbye(), self.now_ms, timeout_ms)
-
-    def connects(self) -> bool:
-        """Whether it asks for a new connection now."""
-        return self.core.advance(self.now_ms)
-
-    def sent(self) -> list[tuple[bytes, ClientMessage]]:
-        """What it sends now."""
-        return [(request_id, codec.decode_client(body)) for request_id, body, _ in self.core.sendable(self.now_ms)]
-
-    def ids(self) -> list[bytes]:
-        """The requests it sends now."""
-        return [request_id for request_id, _ in self.sent()]
-
-    def answer(self, request_id: bytes, message: BrokerMessage) -> None:
-        """The broker answers."""
-        self.core.receive(request_id, message, self.now_ms)
-
-    def refuse(self, request_id: bytes, code: ErrorCode, retry_after_ms: int | None = None) -> None:
-        """The broker refuses."""
-        info = ErrorInfo(code=code, message="because", retry_after_ms=retry_after_ms)
-        self.answer(request_id, ErrorReply(error=info))
-
-    def outcomes(self) -> list[tuple[bytes, BrokerMessage | TenureError]]:
-        """What requests have come to since the last time."""
-        outcomes, self.core.outcomes = self.core.outcomes, []
-        return outcomes
-
-    def outcome(self, request_id: bytes) -> BrokerMessage | TenureError:
-        """What a request has come to, no other having come to anything."""
-        ((concluded, outcome),) = self.outcomes()
-        assert concluded == request_id
-        return outcome
-
-    def welcome(self) -> None:
-        """The connection is made and welcomed."""
-        assert self.connects()
-        ((request_id, hello),) = self.sent()
-        assert request_id == HELLO
-        assert isinstance(hello, Hello)
-        self.answer(HELLO, WELCOME)
+from tenure.contract.messages import Farewell, GetResource, Hello
+from tenure.sdk.requests import ATTEMPT_MS, CONNECT_MS, IN_FLIGHT_MAX, TICK_MS
+from tests.unit.requests_stage import HELLO, TIMEOUT_MS, WELCOME, Line
 
 
 def test_hello_comes_first_and_requests_after_its_answer() -> None:
@@ -197,6 +114,19 @@ def test_a_connection_that_is_not_welcomed_is_replaced() -> None:
 def test_nothing_is_tried_while_nothing_waits() -> None:
     """Without a request there is no reason for a connection."""
     assert not Line().connects()
+
+
+def test_a_hello_that_the_socket_did_not_take_is_offered_again() -> None:
+    """The connection is not made yet: hello goes out once it is."""
+    line = Line()
+    line.submit()
+    assert line.connects()
+    assert line.ids() == [HELLO]
+
+    line.core.unsent(HELLO)
+
+    assert line.ids() == [HELLO]
+    line.core.unsent(b"of nobody")
 
 
 # --- a broker that has forgotten the connection -----------------------------------------------------------------------
@@ -361,151 +291,6 @@ def test_an_answer_to_hello_that_is_none_is_passed_over() -> None:
     line.answer(HELLO, Farewell())
 
     assert line.ids() == []
-
-
-# --- time is up -------------------------------------------------------------------------------------------------------
-
-
-def test_a_request_that_was_never_sent_was_certainly_not_carried_out() -> None:
-    """No broker could be reached: the error says so, and at which endpoints."""
-    line = Line()
-    request_id = line.submit(timeout_ms=500)
-    assert line.connects()
-    line.now_ms += 500
-
-    assert not line.connects()
-
-    error = line.outcome(request_id)
-    assert isinstance(error, BrokerUnavailableError)
-    assert (error.endpoints, error.waited_ms) == (ENDPOINTS, 500)
-
-
-def test_a_request_that_was_sent_has_an_unknown_outcome() -> None:
-    """It may have been carried out: that is another error."""
-    line = Line()
-    request_id = line.submit(GetResource(resource_id="r"), timeout_ms=500)
-    line.welcome()
-    line.sent()
-    line.now_ms += 500
-
-    line.connects()
-
-    error = line.outcome(request_id)
-    assert isinstance(error, RequestTimeoutError)
-    assert (error.request, error.waited_ms) == ("GetResource", 500)
-
-
-def test_a_request_that_the_socket_did_not_take_was_not_sent() -> None:
-    """What could not be handed over is offered again, and does not count as sent."""
-    line = Line()
-    request_id = line.submit(timeout_ms=500)
-    line.welcome()
-    assert line.ids() == [request_id]
-    line.core.unsent(request_id)
-    assert line.ids() == [request_id]
-    line.core.unsent(request_id)
-    line.now_ms += 500
-
-    line.connects()
-
-    assert isinstance(line.outcome(request_id), BrokerUnavailableError)
-
-
-def test_a_hello_that_the_socket_did_not_take_is_offered_again() -> None:
-    """The connection is not made yet: hello goes out once it is."""
-    line = Line()
-    line.submit()
-    assert line.connects()
-    assert line.ids() == [HELLO]
-
-    line.core.unsent(HELLO)
-
-    assert line.ids() == [HELLO]
-    line.core.unsent(b"of nobody")
-
-
-@pytest.mark.parametrize(
-    ("code", "kind"),
-    [(ErrorCode.OVERLOADED, OverloadedError), (ErrorCode.STORAGE_UNAVAILABLE, StorageUnavailableError)],
-)
-def test_a_refusal_that_stays_is_told_when_time_is_up(code: ErrorCode, kind: type[Exception]) -> None:
-    """The newest refusal says more than that time is up."""
-    line = Line()
-    request_id = line.submit(timeout_ms=500)
-    line.welcome()
-    line.sent()
-    line.refuse(request_id, code)
-    line.now_ms += 500
-
-    line.connects()
-
-    assert isinstance(line.outcome(request_id), kind)
-
-
-def test_an_attempt_without_an_answer_leaves_the_outcome_open_whatever_follows() -> None:
-    """★ One attempt got no answer, the next one was refused with nothing done: the first may have been carried out."""
-    line = Line()
-    request_id = line.submit(timeout_ms=ATTEMPT_MS + 500)
-    line.welcome()
-    line.sent()
-    line.now_ms += ATTEMPT_MS
-    line.welcome()
-    assert line.ids() == [request_id]
-    line.refuse(request_id, ErrorCode.OVERLOADED)
-    line.now_ms += 500
-
-    line.connects()
-
-    assert isinstance(line.outcome(request_id), RequestTimeoutError)
-
-
-def test_a_store_that_could_not_answer_leaves_the_outcome_open_whatever_follows() -> None:
-    """★ `storage_unavailable` means unknown; a later refusal with nothing done does not change that."""
-    line = Line()
-    request_id = line.submit(timeout_ms=500)
-    line.welcome()
-    line.sent()
-    line.refuse(request_id, ErrorCode.STORAGE_UNAVAILABLE)
-    line.now_ms += 100
-    assert line.ids() == [request_id]
-    line.refuse(request_id, ErrorCode.OVERLOADED)
-    line.now_ms += 400
-
-    line.connects()
-
-    assert isinstance(line.outcome(request_id), RequestTimeoutError)
-
-
-def test_nobody_waits_for_what_was_withdrawn() -> None:
-    """It is not sent any more, an answer is nobody's, and withdrawing twice does nothing."""
-    line = Line()
-    first, second, third = line.submit(), line.submit(), line.submit()
-    line.core.withdraw(first)
-    line.welcome()
-    assert line.ids() == [second, third]
-    line.refuse(third, ErrorCode.OVERLOADED)
-
-    line.core.withdraw(second)
-    line.core.withdraw(second)
-    line.core.withdraw(third)
-    line.answer(second, Farewell())
-
-    assert line.outcomes() == []
-    assert line.core.is_idle
-    line.now_ms += 100
-    assert line.ids() == []
-    line.core.unsent(second)
-
-
-def test_all_that_waits_can_be_failed() -> None:
-    """The channel is closed: everyone who waits hears why, once."""
-    line = Line()
-    asked = [line.submit(), line.submit()]
-    error = RequestTimeoutError("x", 1)
-
-    line.core.fail_all(error)
-
-    assert line.outcomes() == [(request_id, error) for request_id in asked]
 
 
 # --- how much goes out at once ----------------------------------------------------------------------------------------
