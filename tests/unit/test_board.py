@@ -9,8 +9,9 @@ from msgspec import structs
 from tenure.cli.board import Board, Trouble
 from tenure.contract.interventions import PauseResource
 from tenure.contract.vocabulary import ServiceStatus
+from tests.unit.replica_stage import copy_of, presence_of
 from tests.unit.scene import Scene
-from tests.unit.test_replica import Step, Story, copy_of, occurrences, presence_of
+from tests.unit.stories import Step, Story, occurrences
 
 
 def board_of(scene: Scene) -> Board:

@@ -15,8 +15,8 @@ from tenure.cli.top_screen import TopScreen
 from tenure.contract.interventions import PauseResource
 from tenure.contract.views import ResourceView
 from tenure.contract.vocabulary import ServiceStatus
+from tests.unit.replica_stage import copy_of, presence_of
 from tests.unit.scene import Scene
-from tests.unit.test_replica import copy_of, presence_of
 
 
 class Told(Following):
