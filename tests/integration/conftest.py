@@ -11,6 +11,7 @@ import pytest
 from tenure.sdk.reader import Reader
 from tests.integration.brokers import BrokerHere, broker_here
 from tests.integration.cli_stage import Stage
+from tests.integration.live import LiveBroker, live_broker
 from tests.integration.serving import endpoint_in, serving
 
 
@@ -26,6 +27,13 @@ async def broker(socket_directory: Path) -> AsyncIterator[BrokerHere]:
     """A running broker in this process, whose store is in memory."""
     async with broker_here(socket_directory) as here:
         yield here
+
+
+@pytest.fixture
+async def live(socket_directory: Path) -> AsyncIterator[LiveBroker]:
+    """A broker in this process that may be stopped and started again, and whose events may be lost."""
+    async with live_broker(socket_directory) as broker:
+        yield broker
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from tenure.sdk import Registration, ServiceClient
 from tenure.storage.memory import MemoryStore
 from tests.integration.cli_stage import Stage
-from tests.integration.live import LEASE_MS, LiveBroker, keep_history, live_broker
+from tests.integration.live import LEASE_MS, LiveBroker, keep_history
 from tests.integration.serving import output_of, tenure
 from tests.integration.terminal import Terminal, on_terminal
 
@@ -22,13 +22,6 @@ LIVE = ("top", "status --watch")
 
 BEATING_LEASE_MS = 20_000
 """A lease with a heartbeat every four seconds: with the long one the next may be two minutes away."""
-
-
-@pytest.fixture
-async def live(socket_directory: Path) -> AsyncIterator[LiveBroker]:
-    """A broker that may be stopped and started again."""
-    async with live_broker(socket_directory) as broker:
-        yield broker
 
 
 @pytest.fixture
