@@ -20,7 +20,7 @@ from bench.place import Transport
 from bench.switchover import Outcome, violations
 from tenure.contract.vocabulary import ChangeReason
 from tenure.sdk.switchover import SwitchoverResult
-from tests.unit.test_bench import report as any_report
+from tests.unit.bench_stage import report as any_report
 
 MS = 1_000_000
 SILENT = [ending for ending in Ending if ending.is_silent]

@@ -18,8 +18,8 @@ from bench.report import Target
 from tenure.contract import codec
 from tenure.contract.errors import ErrorCode, ErrorInfo, SessionExpiredError
 from tenure.contract.messages import ErrorReply, Farewell, Welcome
-from tests.unit.test_bench import report as any_report
-from tests.unit.test_bench import summary
+from tests.unit.bench_stage import report as any_report
+from tests.unit.bench_stage import summary
 
 
 def at_rest(**changed: float) -> AtRest:
