@@ -16,7 +16,7 @@ from tenure.broker.clock import LeaseClock
 from tenure.broker.config import Config, Limits
 from tenure.broker.server import Broker
 from tenure.domain.store import Store
-from tenure.sdk import Registration
+from tenure.sdk import Registration, ServiceClient
 from tenure.storage.memory import MemoryStore
 
 PATIENCE_S: Final = 30.0
@@ -95,6 +95,16 @@ async def broker_here(
     finally:
         await here.stop()
         await here.store.close()
+
+
+def client_of(broker: BrokerHere, lease_ms: int = LONG_LEASE_MS, timeout_ms: float = 10_000) -> ServiceClient:
+    """A client over ipc."""
+    return ServiceClient(broker.ipc, lease_ms=lease_ms, timeout_ms=timeout_ms)
+
+
+async def claim(client: ServiceClient, instance_id: str, **more: str) -> Registration:
+    """Claim the role of the tests' resource."""
+    return await client.register("gw", instance_id=instance_id, resource_id="acct", role="active", **more)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def until_changed(registration: Registration, condition: Callable[[], bool], what: str) -> None:

@@ -1,4 +1,4 @@
-"""Roles through the SDK and real sockets: claimed, refused, handed on, left, and never left behind."""
+"""Roles through the SDK and real sockets: claimed, refused, handed on and left."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import pytest
 from tenure.contract.interventions import Switchover, SwitchoverStarted
 from tenure.sdk import (
     ClientClosedError,
-    DuplicateInstanceError,
     InvalidRequestError,
     NotFoundError,
     Registration,
     RequestRefusedError,
-    RequestTimeoutError,
     RoleConflictError,
     RoleLostError,
     ServiceClient,
@@ -24,19 +22,7 @@ from tenure.sdk import (
 )
 from tenure.sdk.reader import Reader
 from tenure.storage.memory import MemoryStore
-from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, SHORT_LEASE_MS, BrokerHere, until, until_changed
-
-HOLD_MS = 2 * LONG_LEASE_MS
-
-
-def client_of(broker: BrokerHere, lease_ms: int = LONG_LEASE_MS, timeout_ms: float = 10_000) -> ServiceClient:
-    """A client over ipc."""
-    return ServiceClient(broker.ipc, lease_ms=lease_ms, timeout_ms=timeout_ms)
-
-
-async def claim(client: ServiceClient, instance_id: str, **more: str) -> Registration:
-    """Claim the role of the tests' resource."""
-    return await client.register("gw", instance_id=instance_id, resource_id="acct", role="active", **more)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, BrokerHere, claim, client_of, until
 
 
 async def test_a_claim_is_granted_and_a_second_one_is_refused(broker: BrokerHere) -> None:
@@ -218,181 +204,6 @@ async def test_questions_about_what_is_not_there_are_refused(broker: BrokerHere)
         with pytest.raises(NotFoundError):
             await client.roles("nothing")
         assert await client.services() == []
-
-
-# --- ghosts and duplicates --------------------------------------------------------------------------------------------
-
-
-async def test_an_instance_that_restarts_at_once_outwaits_its_ghost(broker: BrokerHere) -> None:
-    """The previous run's lease has to end first: registering waits for that by itself and then succeeds."""
-    ghost = ServiceClient(broker.tcp, lease_ms=SHORT_LEASE_MS)
-    await ghost.open()
-    await claim(ghost, "a")
-    _fall_silent(ghost)
-    try:
-        async with client_of(broker) as client:
-            a = await asyncio.wait_for(claim(client, "a"), PATIENCE_S)
-            assert a.is_active
-    finally:
-        await ghost.close()
-
-
-async def test_a_ghost_that_holds_a_role_for_long_is_outwaited_until_somebody_proves_it_dead(
-    broker: BrokerHere,
-) -> None:
-    """★ Its hold limit would end it in twenty minutes, and registering waits; proof comes sooner, and is noticed."""
-    ghost = ServiceClient(broker.tcp, lease_ms=SHORT_LEASE_MS)
-    await ghost.open()
-    await claim_held(ghost, "a")
-    session = next(iter(broker.running._core.registry.state.sessions))  # pyright: ignore[reportPrivateUsage]
-    _fall_silent(ghost)
-    try:
-        async with client_of(broker) as client:
-            claiming = asyncio.create_task(claim_held(client, "a"))
-            presence = broker.running._core.registry.state.sessions[session]  # pyright: ignore[reportPrivateUsage]
-            await until(lambda: presence.has_lapsed, "its lease is over")
-            assert not claiming.done()
-            broker.running._process_exited(session)  # pyright: ignore[reportPrivateUsage]
-            assert (await asyncio.wait_for(claiming, PATIENCE_S)).is_active
-    finally:
-        await ghost.close()
-
-
-async def test_a_living_duplicate_is_told_apart_from_a_ghost_before_its_hold_limit(broker: BrokerHere) -> None:
-    """★ It is renewed, so that it will not end when it was to: nobody waits twenty minutes to hear that."""
-    async with client_of(broker, lease_ms=2_000) as first, client_of(broker) as second:
-        await claim_held(first, "a")
-        with pytest.raises(DuplicateInstanceError) as refused:
-            await asyncio.wait_for(claim_held(second, "a"), PATIENCE_S)
-        assert refused.value.retry_after_ms > HOLD_MS - 2_000
-
-
-async def claim_held(client: ServiceClient, instance_id: str) -> Registration:
-    """Claim the role, to be held for twenty minutes of silence."""
-    return await client.register(
-        "gw", instance_id=instance_id, resource_id="acct", role="active", on_broker_loss="hold", hold_limit_ms=HOLD_MS
-    )
-
-
-def _fall_silent(client: ServiceClient) -> None:
-    """Let a client's heartbeats end without a word, as those of a process that hangs."""
-    session = client._session  # pyright: ignore[reportPrivateUsage]
-    assert session is not None
-    session._thread.stop()  # pyright: ignore[reportPrivateUsage]
-
-
-async def test_a_true_duplicate_is_refused(broker: BrokerHere) -> None:
-    """Two living sessions cannot both be the same instance: told at once, or after the lease when it waited for it."""
-    async with client_of(broker, lease_ms=2_000) as first, client_of(broker) as second:
-        await claim(first, "a")
-
-        with pytest.raises(DuplicateInstanceError) as refused:
-            await second.register("gw", instance_id="a", resource_id="acct", wait_for_ghost=False)
-        assert 0 < refused.value.retry_after_ms <= 2_000
-        with pytest.raises(DuplicateInstanceError):
-            await second.register("gw", instance_id="a", resource_id="acct")
-
-
-# --- nothing is left behind -------------------------------------------------------------------------------------------
-
-
-async def test_a_registration_that_was_cancelled_leaves_nothing(broker: BrokerHere) -> None:
-    """★ The request is under way when whoever asked is cancelled: what it made is found and ended."""
-    store = broker.store
-    assert isinstance(store, MemoryStore)
-    async with client_of(broker) as client:
-        revision = broker.count("revision")
-        store.hold_commits()
-        asking = asyncio.create_task(claim(client, "a"))
-        await until(lambda: broker.count("revision") > revision, "the broker has decided")
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
-        store.release_commits()
-
-        await until(lambda: broker.count("registrations") == 0, "the registration is ended")
-        async with client_of(broker) as other:
-            assert (await claim(other, "b")).is_active
-
-
-async def test_a_registration_whose_answer_never_came_leaves_nothing(broker: BrokerHere) -> None:
-    """★ The time is up before the answer: the outcome is unknown to whoever asked, and undone by itself."""
-    store = broker.store
-    assert isinstance(store, MemoryStore)
-    async with client_of(broker, timeout_ms=300) as client:
-        store.hold_commits()
-        with pytest.raises(RequestTimeoutError):
-            await claim(client, "a")
-        with pytest.raises(RequestTimeoutError):
-            await client.register_many([registration_request("gw", instance_id="m", resource_id="many")])
-        store.release_commits()
-
-        await until(lambda: broker.count("registrations") == 0, "both registrations are ended")
-
-
-async def test_a_registration_that_existed_before_survives_a_cancelled_repeat(broker: BrokerHere) -> None:
-    """Whoever holds the registration keeps it when somebody else's repeat of it is cancelled."""
-    store = broker.store
-    assert isinstance(store, MemoryStore)
-    async with client_of(broker) as client:
-        a = await claim(client, "a")
-        store.hold_commits()
-        asking = asyncio.create_task(claim(client, "a", on_conflict="standby"))
-        await until(lambda: broker.count("revision") > broker.count("committed_revision"), "the repeat was decided")
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
-        store.release_commits()
-
-        await client.services()
-        await client.services()
-        assert a.is_active
-        assert broker.count("registrations") == 1
-
-
-async def test_registering_what_is_being_left_makes_a_new_registration(broker: BrokerHere) -> None:
-    """★ The broker has not answered the deregistration: the tenure that was left is not entered again."""
-    store = broker.store
-    assert isinstance(store, MemoryStore)
-    async with client_of(broker) as client:
-        old = await claim(client, "a")
-        epoch = old.epoch
-        store.hold_commits()
-        leaving = asyncio.create_task(old.deregister())
-        await until_changed(old, lambda: old.is_ended, "it is left")
-        asking = asyncio.create_task(claim(client, "a"))
-        await asyncio.sleep(0)
-        assert not asking.done()
-        store.release_commits()
-        await leaving
-
-        new = await asking
-
-        assert new is not old
-        assert new.epoch > epoch
-        assert not old.is_active
-
-
-async def test_leaving_what_is_being_registered_again_never_revives_it(broker: BrokerHere) -> None:
-    """★ A repeat is under way, answered from before the deregistration: what comes of it is a new registration."""
-    store = broker.store
-    assert isinstance(store, MemoryStore)
-    async with client_of(broker) as client:
-        old = await claim(client, "a")
-        epoch = old.epoch
-        store.hold_commits()
-        asking = asyncio.create_task(claim(client, "a", on_conflict="standby"))
-        await until(lambda: broker.count("revision") > broker.count("committed_revision"), "the repeat was decided")
-        leaving = asyncio.create_task(old.deregister())
-        await until_changed(old, lambda: old.is_ended, "it is left")
-        store.release_commits()
-        await leaving
-
-        new = await asking
-
-        assert new is not old
-        assert (new.is_active, new.epoch > epoch) == (True, True)
-        assert broker.count("registrations") == 1
 
 
 # --- the client itself ------------------------------------------------------------------------------------------------

@@ -24,15 +24,10 @@ from tenure.sdk import (
 )
 from tenure.sdk.reader import Reader
 from tenure.sdk.switchover import cancel_switchover, switchover
-from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, BrokerHere, until_changed
+from tests.integration.brokers import PATIENCE_S, BrokerHere, client_of, until_changed
 
 DRAIN_MS = 600_000
 """A drain that no test waits for."""
-
-
-def client_of(broker: BrokerHere, lease_ms: int = LONG_LEASE_MS) -> ServiceClient:
-    """A client over ipc."""
-    return ServiceClient(broker.ipc, lease_ms=lease_ms)
 
 
 async def claim(client: ServiceClient, instance_id: str) -> Registration:
