@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tenure.contract.errors import ErrorCode, ErrorInfo
+from tenure.contract.history import EventPage, TenurePage
 from tenure.contract.interventions import (
     Paused,
     Resumed,
@@ -18,7 +19,6 @@ from tenure.contract.messages import (
     Closing,
     Deregistered,
     ErrorReply,
-    EventPage,
     Farewell,
     HeartbeatAck,
     PresencePage,
@@ -32,7 +32,6 @@ from tenure.contract.messages import (
     RoleStatements,
     ServicePage,
     StepDown,
-    TenurePage,
     Welcome,
 )
 from tenure.contract.views import Holder, Presence, TenureView

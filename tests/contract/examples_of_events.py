@@ -16,7 +16,7 @@ from tenure.contract.events import (
     SessionOpenedEvent,
     StatusChangedEvent,
 )
-from tenure.contract.messages import Events, Progress
+from tenure.contract.history import Events, Progress
 from tenure.contract.vocabulary import ChangeReason, ResumeReason, ServiceRole, ServiceStatus
 from tests.contract.example import AT_MS, HISTORY, Example
 

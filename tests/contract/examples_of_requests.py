@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tenure.contract.history import ListTenures, ReadEvents
 from tenure.contract.interventions import (
     CancelSwitchover,
     ChangeRoles,
@@ -25,9 +26,7 @@ from tenure.contract.messages import (
     ListPresence,
     ListRoles,
     ListServices,
-    ListTenures,
     ProcessIdentity,
-    ReadEvents,
     Register,
     RegisterMany,
     Resign,

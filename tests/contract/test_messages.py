@@ -16,6 +16,7 @@ from msgspec import structs
 from tenure.contract import codec
 from tenure.contract.errors import ErrorInfo, ProtocolError, RoleConflictError
 from tenure.contract.events import PreviousHolder
+from tenure.contract.history import EventPage, Events
 from tenure.contract.limits import (
     BATCH_ITEMS_MAX,
     BROKER_FRAME_BYTES_MAX,
@@ -32,8 +33,6 @@ from tenure.contract.limits import (
 )
 from tenure.contract.message import Message
 from tenure.contract.messages import (
-    EventPage,
-    Events,
     GivenUp,
     Heartbeat,
     HeartbeatAck,

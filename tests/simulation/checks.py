@@ -14,14 +14,12 @@ from typing import Final
 
 from tenure.contract.errors import ErrorInfo
 from tenure.contract.events import AnyEvent, DeregisteredEvent, RoleChangedEvent, SessionOpenedEvent
+from tenure.contract.history import EventPage, Events, Progress
 from tenure.contract.messages import (
     BrokerMessage,
     Deregistered,
     ErrorReply,
-    EventPage,
-    Events,
     HeartbeatAck,
-    Progress,
     Registered,
     Resigned,
     RoleStatement,

@@ -16,8 +16,9 @@ from typing import Final, Protocol
 from tenure.contract import codec
 from tenure.contract.errors import ProtocolError, RequestRefusedError, TenureError
 from tenure.contract.events import AnyEvent
+from tenure.contract.history import EventPage, ReadEvents
 from tenure.contract.limits import PROTOCOL_VERSION
-from tenure.contract.messages import BrokerMessage, ClientMessage, EventPage, Hello, ReadEvents, StreamMessage
+from tenure.contract.messages import BrokerMessage, ClientMessage, Hello, StreamMessage
 from tenure.sdk.listener import SILENCE_MS
 from tenure.sdk.replica import Replica
 from tenure.sdk.requests import TICK_MS, RequestsCore

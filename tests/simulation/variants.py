@@ -16,16 +16,9 @@ from tenure.broker.core import BrokerCore, Outgoing
 from tenure.contract import codec
 from tenure.contract.errors import ErrorCode
 from tenure.contract.events import AnyEvent, SessionClosedEvent
+from tenure.contract.history import Events
 from tenure.contract.limits import CLOCK_DRIFT_PPM, HOLD_LIMIT_MS_MAX
-from tenure.contract.messages import (
-    Events,
-    Heartbeat,
-    HeartbeatAck,
-    Register,
-    RoleStatement,
-    StreamMessage,
-    Welcome,
-)
+from tenure.contract.messages import Heartbeat, HeartbeatAck, Register, RoleStatement, StreamMessage, Welcome
 from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.domain.draft import Draft

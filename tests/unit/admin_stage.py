@@ -20,15 +20,14 @@ from tenure.admin.security import Security
 from tenure.admin.sse import Streams
 from tenure.admin.table import LiveTable
 from tenure.admin.views import Picture
+from tenure.contract.history import EventPage, ReadEvents
 from tenure.contract.messages import (
     BrokerMessage,
     ClientMessage,
-    EventPage,
     GetResource,
     ListPresence,
     ListServices,
     PresencePage,
-    ReadEvents,
     Resource,
 )
 from tenure.contract.views import Presence

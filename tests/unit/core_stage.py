@@ -14,12 +14,12 @@ from tenure.broker.peers import NOBODY, Peer
 from tenure.contract import codec
 from tenure.contract.errors import ErrorCode
 from tenure.contract.events import AnyEvent
+from tenure.contract.history import Events
 from tenure.contract.limits import PROTOCOL_VERSION
 from tenure.contract.messages import (
     BrokerMessage,
     ClientMessage,
     ErrorReply,
-    Events,
     Goodbye,
     Heartbeat,
     HeartbeatAck,

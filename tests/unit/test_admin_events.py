@@ -14,7 +14,7 @@ from tenure.admin.questions import OldEvents
 from tenure.admin.ring import EventRing, body_of
 from tenure.contract.errors import RevisionCompactedError
 from tenure.contract.events import SessionOpenedEvent
-from tenure.contract.messages import ReadEvents
+from tenure.contract.history import ReadEvents
 from tests.unit.admin_stage import HEARD_MS, SceneSource, Watching, application, ask, asking, assert_problem, watching
 from tests.unit.scene import HISTORY
 

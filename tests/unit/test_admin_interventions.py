@@ -10,8 +10,8 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from tenure.contract.history import ListTenures, TenurePage
 from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource, RoleChange
-from tenure.contract.messages import ListTenures, TenurePage
 from tenure.contract.views import TenureView
 from tenure.contract.vocabulary import ChangeReason, ServiceRole
 from tests.unit.admin_stage import AS_OF_MS, TOKEN, SceneSource, ask, asking, assert_problem

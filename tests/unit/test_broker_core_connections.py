@@ -8,6 +8,7 @@ from tenure.broker.core_limits import CoreLimits
 from tenure.broker.peers import Peer
 from tenure.contract import codec
 from tenure.contract.errors import ErrorCode
+from tenure.contract.history import ReadEvents
 from tenure.contract.limits import PROTOCOL_VERSION
 from tenure.contract.messages import (
     ErrorReply,
@@ -16,7 +17,6 @@ from tenure.contract.messages import (
     HeartbeatAck,
     Hello,
     ListServices,
-    ReadEvents,
     Registered,
     ServicePage,
     Welcome,

@@ -10,7 +10,8 @@ from tenure.broker.pages import EventsRead, TenuresRead
 from tenure.contract import codec
 from tenure.contract.errors import ErrorCode, RevisionCompactedError
 from tenure.contract.events import RoleChangedEvent
-from tenure.contract.messages import ErrorReply, EventPage, ListTenures, ReadEvents, TenurePage
+from tenure.contract.history import EventPage, ListTenures, ReadEvents, TenurePage
+from tenure.contract.messages import ErrorReply
 from tenure.contract.vocabulary import ChangeReason
 from tenure.domain.records import KeptTenure, Tenure
 from tests.contract.records import tenure

@@ -13,7 +13,8 @@ from tenure.contract.errors import (
     UnsupportedVersionError,
 )
 from tenure.contract.events import SessionClosedEvent, SessionOpenedEvent
-from tenure.contract.messages import Goodbye, Heartbeat, Hello, ListTenures, ReadEvents, Register, Welcome
+from tenure.contract.history import ListTenures, ReadEvents
+from tenure.contract.messages import Goodbye, Heartbeat, Hello, Register, Welcome
 from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tenure.domain.limits import RegistryLimits
 from tests.unit.scene import HISTORY, Client, Scene

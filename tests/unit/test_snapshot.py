@@ -8,8 +8,9 @@ import pytest
 from msgspec import structs
 
 from tenure.contract.errors import BrokerUnavailableError, RevisionCompactedError
+from tenure.contract.history import EventPage, ReadEvents
 from tenure.contract.limits import PAGE_ITEMS_MAX
-from tenure.contract.messages import BrokerMessage, ClientMessage, EventPage, ListServices, ReadEvents, Register
+from tenure.contract.messages import BrokerMessage, ClientMessage, ListServices, Register
 from tenure.sdk.snapshot import take_snapshot
 from tests.unit.scene import HISTORY, Scene
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tenure.contract.errors import InvalidRequestError, OverloadedError, RevisionCompactedError
 from tenure.contract.events import AnyEvent, SessionOpenedEvent
-from tenure.contract.messages import EventPage, Events, Progress
+from tenure.contract.history import EventPage, Events, Progress
 from tenure.sdk.stream import RestartReason, StreamCore, StreamRestarted
 
 HISTORY = "a-history"

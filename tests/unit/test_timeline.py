@@ -10,8 +10,9 @@ from msgspec import structs
 from tenure.cli.history import newest_tenures
 from tenure.contract.errors import RevisionCompactedError
 from tenure.contract.events import AnyEvent, PreviousHolder, RoleChangedEvent, StatusChangedEvent
+from tenure.contract.history import EventPage, ReadEvents
 from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource, RoleChange, Switchover
-from tenure.contract.messages import BrokerMessage, ClientMessage, EventPage, GivenUp, ReadEvents
+from tenure.contract.messages import BrokerMessage, ClientMessage, GivenUp
 from tenure.contract.views import Move, TenureView
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
 from tenure.sdk.timeline import how_it_ended, how_long, is_told, stories

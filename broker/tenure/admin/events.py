@@ -17,7 +17,7 @@ from tenure.admin.questions import OldEvents
 from tenure.admin.ring import EventRing, body_of, position
 from tenure.admin.sse import KEEP_ALIVE, KEEP_ALIVE_S, Streams, message
 from tenure.contract.errors import InvalidRequestError, RevisionCompactedError, TenureError
-from tenure.contract.messages import TenurePage
+from tenure.contract.history import TenurePage
 from tenure.sdk.stream import RestartReason
 
 _CHUNK_EVENTS: Final = 200  # sent in one go: about what a socket takes

@@ -30,7 +30,7 @@ from tenure.admin.views import (
     TenurePage,
     TenureShown,
 )
-from tenure.contract.messages import TenurePage as FoundTenures
+from tenure.contract.history import TenurePage as FoundTenures
 from tenure.contract.views import ResourceView, ServiceInstance
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
 from tenure.sdk.succession import places, why_at_risk

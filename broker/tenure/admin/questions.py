@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from tenure.contract.messages import EventPage, GetResource, ReadEvents, Resource, TenurePage
+from tenure.contract.history import EventPage, ReadEvents, TenurePage
+from tenure.contract.messages import GetResource, Resource
 from tenure.sdk import queries
 
 PRESENCE_INTERVAL_MS: Final = 500

@@ -31,6 +31,7 @@ from tenure.contract.errors import (
     ShuttingDownError,
 )
 from tenure.contract.events import AnyEvent, SessionClosedEvent
+from tenure.contract.history import ListTenures, Progress, ReadEvents
 from tenure.contract.interventions import (
     AnyIntervention,
     CancelSwitchover,
@@ -50,9 +51,6 @@ from tenure.contract.messages import (
     Goodbye,
     Heartbeat,
     Hello,
-    ListTenures,
-    Progress,
-    ReadEvents,
     Register,
     RegisteredMany,
     RegisterMany,

@@ -12,8 +12,8 @@ from tenure.broker.connections import Connection
 from tenure.broker.measurements import Asked
 from tenure.contract.errors import InvalidRequestError
 from tenure.contract.events import AnyEvent
+from tenure.contract.history import EventPage, ListTenures, ReadEvents, TenurePage
 from tenure.contract.limits import PAGE_ITEMS_MAX
-from tenure.contract.messages import EventPage, ListTenures, ReadEvents, TenurePage
 from tenure.contract.views import TenureView
 from tenure.contract.vocabulary import ChangeReason
 from tenure.domain.moves import TOLD

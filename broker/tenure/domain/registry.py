@@ -26,6 +26,7 @@ from tenure.contract.errors import (
     StoreRolledBackError,
 )
 from tenure.contract.events import AnyEvent, RoleChangedEvent, SessionClosedEvent
+from tenure.contract.history import ListTenures, ReadEvents
 from tenure.contract.interventions import (
     CancelSwitchover,
     ChangeRoles,
@@ -50,8 +51,6 @@ from tenure.contract.messages import (
     ListPresence,
     ListRoles,
     ListServices,
-    ListTenures,
-    ReadEvents,
     Register,
     RegisteredMany,
     RegisterMany,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from tenure.contract.errors import InvalidRequestError, LimitExceededError, UnsupportedVersionError
+from tenure.contract.history import ListTenures
 from tenure.contract.interventions import (
     CancelSwitchover,
     ChangeRoles,
@@ -39,7 +40,7 @@ from tenure.contract.limits import (
     SESSION_ID_BYTES_MIN,
     WHY_BYTES_MAX,
 )
-from tenure.contract.messages import Heartbeat, Hello, ListTenures, Register, RegisterMany
+from tenure.contract.messages import Heartbeat, Hello, Register, RegisterMany
 from tenure.contract.vocabulary import ServiceStatus
 
 _NUMBER_MAX: Final = 2**63 - 1  # what SQLite and most languages keep in an integer

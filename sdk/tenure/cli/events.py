@@ -17,7 +17,8 @@ from tenure.cli.telling import Sessions, sentence
 from tenure.contract.codec import to_json
 from tenure.contract.errors import InvalidRequestError, RevisionCompactedError
 from tenure.contract.events import AnyEvent
-from tenure.contract.messages import EventPage, ListServices, ReadEvents, ServicePage
+from tenure.contract.history import EventPage, ReadEvents
+from tenure.contract.messages import ListServices, ServicePage
 from tenure.sdk import EventListener, StreamRestarted, queries
 from tenure.sdk.reader import Reader
 

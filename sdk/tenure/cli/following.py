@@ -19,7 +19,7 @@ from tenure.cli.options import READ_TIMEOUT_MS
 from tenure.cli.telling import Part, Sessions, names_in, sentence
 from tenure.contract.errors import TenureError
 from tenure.contract.events import AnyEvent
-from tenure.contract.messages import EventPage, ReadEvents
+from tenure.contract.history import EventPage, ReadEvents
 from tenure.sdk import EventListener, StreamRestarted, queries
 from tenure.sdk.listener import SILENCE_MS
 from tenure.sdk.reader import Reader

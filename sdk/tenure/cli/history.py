@@ -10,8 +10,8 @@ from typing import Final
 
 from tenure.contract.errors import RevisionCompactedError
 from tenure.contract.events import RoleChangedEvent
+from tenure.contract.history import EventPage, ReadEvents
 from tenure.contract.limits import PAGE_ITEMS_MAX
-from tenure.contract.messages import EventPage, ReadEvents
 from tenure.contract.vocabulary import ServiceRole
 from tenure.sdk.queries import Asks
 from tenure.sdk.timeline import StoryEvent, is_told

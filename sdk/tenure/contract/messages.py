@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from tenure.contract.errors import ErrorInfo
-from tenure.contract.events import AnyEvent
+from tenure.contract.history import EventPage, Events, ListTenures, Progress, ReadEvents, TenurePage
 from tenure.contract.interventions import (
     CancelSwitchover,
     ChangeRoles,
@@ -27,7 +27,7 @@ from tenure.contract.interventions import (
 from tenure.contract.limits import LEASE_MS_DEFAULT, PAGE_ITEMS_MAX
 from tenure.contract.measurements import GetMeasurements, Measurements
 from tenure.contract.message import Message
-from tenure.contract.views import Move, Pause, Presence, ResourceView, ServiceInstance, TenureView
+from tenure.contract.views import Move, Pause, Presence, ResourceView, ServiceInstance
 from tenure.contract.vocabulary import Channel, OnConflict, ServiceRole, ServiceStatus
 
 # --- client to broker -------------------------------------------------------------------------------------------------
@@ -174,23 +174,6 @@ class ListPresence(Message, frozen=True, kw_only=True, omit_defaults=True, tag="
     """How the living sessions are doing, a page at a time. Answer: `presence_page`."""
 
     after: int = 0
-    limit: int = PAGE_ITEMS_MAX
-
-
-class ReadEvents(Message, frozen=True, kw_only=True, omit_defaults=True, tag="read_events"):
-    """Events from the store. Answer: `event_page`; `revision_compacted` if the first asked for is gone."""
-
-    since: int = 0
-    """Only events with a greater revision; None of the kept ones may be missing after it."""
-    limit: int = PAGE_ITEMS_MAX
-
-
-class ListTenures(Message, frozen=True, kw_only=True, omit_defaults=True, tag="list_tenures"):
-    """The tenures of a resource from the store, the newest first, a page at a time. Answer: `tenure_page`."""
-
-    resource_id: str
-    before: int = 0
-    """Only tenures with a lower epoch; 0: from the newest on."""
     limit: int = PAGE_ITEMS_MAX
 
 
@@ -368,23 +351,6 @@ class PresencePage(Message, frozen=True, kw_only=True, omit_defaults=True, tag="
     next_after: int | None = None
 
 
-class EventPage(Message, frozen=True, kw_only=True, omit_defaults=True, tag="event_page"):
-    """Events in order, without a gap after `since`. The page was the last one if its last revision is `revision`."""
-
-    history_id: str
-    events: tuple[AnyEvent, ...]
-    revision: int
-    """The newest committed revision."""
-
-
-class TenurePage(Message, frozen=True, kw_only=True, omit_defaults=True, tag="tenure_page"):
-    """Tenures of a resource, the newest first. Ask again with `before` = `next_before` until that is None."""
-
-    history_id: str
-    tenures: tuple[TenureView, ...]
-    next_before: int | None = None
-
-
 class ErrorReply(Message, frozen=True, kw_only=True, omit_defaults=True, tag="error"):
     """The request was refused."""
 
@@ -424,20 +390,6 @@ type BrokerMessage = (
 
 
 # --- broker to listeners ----------------------------------------------------------------------------------------------
-
-
-class Events(Message, frozen=True, kw_only=True, omit_defaults=True, tag="events"):
-    """The events of one or more commits, in order."""
-
-    history_id: str
-    events: tuple[AnyEvent, ...]
-
-
-class Progress(Message, frozen=True, kw_only=True, omit_defaults=True, tag="progress"):
-    """The newest committed revision, so that a lost tail is noticed; sent at start and every 500 ms."""
-
-    history_id: str
-    revision: int
 
 
 type StreamMessage = Events | Progress

@@ -42,8 +42,9 @@ from tenure.contract.events import (
     SessionOpenedEvent,
     StatusChangedEvent,
 )
+from tenure.contract.history import TenurePage
 from tenure.contract.interventions import RoleChange, RoleChangeResult
-from tenure.contract.messages import Register, TenurePage
+from tenure.contract.messages import Register
 from tenure.contract.views import Holder, Pause, ResourceView, ServiceInstance, TenureView
 from tenure.contract.vocabulary import ChangeReason, OnConflict, ResumeReason, ServiceRole, ServiceStatus
 from tenure.sdk.client import ServiceClient

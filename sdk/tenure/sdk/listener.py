@@ -30,8 +30,9 @@ from tenure.contract.events import (
     ResourceResumedEvent,
     RoleChangedEvent,
 )
+from tenure.contract.history import EventPage, ReadEvents
 from tenure.contract.limits import PROGRESS_INTERVAL_MS
-from tenure.contract.messages import EventPage, ListPresence, PresencePage, ReadEvents
+from tenure.contract.messages import ListPresence, PresencePage
 from tenure.sdk.endpoints import resolve_endpoints
 from tenure.sdk.reader import Reader
 from tenure.sdk.replica import Replica

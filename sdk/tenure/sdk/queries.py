@@ -7,23 +7,20 @@ from typing import Protocol
 
 from tenure.contract.errors import NotFoundError
 from tenure.contract.events import AnyEvent
+from tenure.contract.history import EventPage, ListTenures, ReadEvents, TenurePage
 from tenure.contract.limits import PAGE_ITEMS_MAX
 from tenure.contract.measurements import GetMeasurements, Measurements
 from tenure.contract.messages import (
     BrokerMessage,
     ClientMessage,
-    EventPage,
     GetResource,
     ListPresence,
     ListRoles,
     ListServices,
-    ListTenures,
     PresencePage,
-    ReadEvents,
     Resource,
     RolePage,
     ServicePage,
-    TenurePage,
 )
 from tenure.contract.views import Pause, Presence, ResourceView, ServiceInstance
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 
+from tenure.contract.history import TenurePage
 from tenure.contract.interventions import RoleChange, RoleChangeResult
 from tenure.contract.limits import PAGE_ITEMS_MAX, PAUSE_MS_DEFAULT
-from tenure.contract.messages import TenurePage
 from tenure.contract.views import Pause, ResourceView, ServiceInstance
 from tenure.sdk import interventions, queries, switchover
 from tenure.sdk.queries import Asks

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from tenure.contract.errors import RevisionCompactedError
+from tenure.contract.history import EventPage, ReadEvents
 from tenure.contract.limits import PAGE_ITEMS_MAX
-from tenure.contract.messages import EventPage, ListServices, ReadEvents, ServicePage
+from tenure.contract.messages import ListServices, ServicePage
 from tenure.sdk.queries import Asks
 from tenure.sdk.replica import Replica
 

@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from tenure.contract.errors import InvalidRequestError, RequestRefusedError, RevisionCompactedError
 from tenure.contract.events import AnyEvent
-from tenure.contract.messages import EventPage, Events, Progress, StreamMessage
+from tenure.contract.history import EventPage, Events, Progress
+from tenure.contract.messages import StreamMessage
 
 
 class RestartReason(StrEnum):
