@@ -25,7 +25,7 @@ from msgspec import Struct
 from bench.loops import Operation, closed_loop
 from bench.peers.catalogue import peer_named
 from bench.peers.listener import READY, TIMED
-from bench.peers.peer import Claimant, Peer
+from bench.peers.peer import Claimable, Claimant
 from bench.processes import ProcessFailedError
 
 SEQUENTIAL: Final = "one after the other"
@@ -68,7 +68,7 @@ type Round = dict[str, Measured]
 class Loads:
     """The loads of one round."""
 
-    def __init__(self, task: Task, peer: Peer) -> None:
+    def __init__(self, task: Task, peer: Claimable) -> None:
         self._task = task
         self._peer = peer
         self._numbers = count()

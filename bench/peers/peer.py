@@ -33,7 +33,26 @@ class Claimant(Protocol):
         ...
 
 
-class Peer(Protocol):
+class Claimable(Protocol):
+    """What a load asks of a peer whose server runs already: clients that claim."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the change is written down and a listener is told: the whole work, not only the claim."""
+        ...
+
+    def claimant(self, address: str, in_flight: int, *, may_block: bool) -> AbstractAsyncContextManager[Claimant]:
+        """A client; what it has claimed is given up when the block is left.
+
+        Args:
+            address: Of the server.
+            in_flight: How many claims are under way at a time.
+            may_block: Whether nothing else is done meanwhile, so that one made for threads may be called as it is.
+        """
+        ...
+
+
+class Peer(Claimable, Protocol):
     """One way to keep one active for each resource."""
 
     @property
@@ -56,11 +75,6 @@ class Peer(Protocol):
         """Whether what it answered survives a loss of power."""
         ...
 
-    @property
-    def is_told(self) -> bool:
-        """Whether the change is written down and a listener is told: the whole work, not only the claim."""
-        ...
-
     def missing(self) -> str | None:
         """Why it cannot take part here; None if it can."""
         ...
@@ -78,16 +92,6 @@ class Peer(Protocol):
 
         Raises:
             ProcessFailedError: It did not start.
-        """
-        ...
-
-    def claimant(self, address: str, in_flight: int, *, may_block: bool) -> AbstractAsyncContextManager[Claimant]:
-        """A client; what it has claimed is given up when the block is left.
-
-        Args:
-            address: Of the server.
-            in_flight: How many claims are under way at a time.
-            may_block: Whether nothing else is done meanwhile, so that one made for threads may be called as it is.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,6 @@ from bench.peers.comparison import in_turn
 from bench.peers.load import FOLLOWED, IN_FLIGHT, LOADS, REJECTED, SEQUENTIAL, TOLD, Loads, Task
 from bench.peers.outcome import Figures, ratios, targets
 from bench.peers.servers import running
-from bench.place import Place
 from bench.processes import ProcessFailedError
 from bench.report import Target
 
@@ -136,22 +135,12 @@ def test_turns_change() -> None:
 class _Resources:
     """A peer without a server: resources in memory, one claimant for all workers. It answers as it is told to."""
 
-    name = client = settings = "resources"
-    is_durable = is_told = False
+    is_told = False
 
     def __init__(self, answer: Callable[[bool], bool]) -> None:
         self.held: set[str] = set()
         self.asked: list[str] = []
         self._answer = answer
-
-    def missing(self) -> str | None:
-        return None
-
-    def version(self) -> str:
-        return ""
-
-    def serve(self, place: Place) -> AbstractContextManager[str]:
-        raise NotImplementedError
 
     @asynccontextmanager
     async def claimant(self, address: str, in_flight: int, *, may_block: bool) -> AsyncGenerator[_Resources]:  # noqa: ARG002
@@ -162,9 +151,6 @@ class _Resources:
         self.held.add(resource_id)
         self.asked.append(resource_id)
         return self._answer(is_free)
-
-    async def listen(self, address: str, ready: Callable[[], None], heard: Callable[[str], None]) -> None:
-        raise NotImplementedError
 
 
 TASK = Task(peer="resources", address="", prefix="0", sequential=20, in_flight=4, operations=40)
