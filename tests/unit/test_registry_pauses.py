@@ -11,7 +11,7 @@ from tenure.contract.limits import PAUSE_MS_DEFAULT
 from tenure.contract.messages import GivenUp
 from tenure.contract.views import Pause
 from tenure.contract.vocabulary import ChangeReason, ResumeReason, ServiceRole, ServiceStatus
-from tests.unit.pauses import pause, promotions, resume
+from tests.unit.pauses import pause, paused_beside_a_candidate, promotions, resume
 from tests.unit.scene import LEASE_MS, Scene
 
 
@@ -46,10 +46,7 @@ def test_a_pause_says_who_why_and_until_when() -> None:
 def test_nobody_is_promoted_while_a_resource_is_paused(end: str) -> None:
     """★ However the active is lost, its vacancy stays, also when others become fit or stand by anew."""
     scene = Scene()
-    a, b = scene.client("a"), scene.client("b")
-    held = a.claim("r")
-    b.compete("r")
-    pause(scene)
+    a, b, held = paused_beside_a_candidate(scene)
     match end:
         case "died":
             scene.end_session(a)
@@ -98,10 +95,7 @@ def test_the_active_stays_active_and_may_still_lose_its_role() -> None:
 def test_a_claim_that_insists_is_granted() -> None:
     """Who starts an instance that is to be active, or nothing, asks for the role: a vacant one is its own."""
     scene = Scene()
-    a, b = scene.client("a"), scene.client("b")
-    a.claim("r")
-    b.compete("r")
-    pause(scene)
+    a, _, _ = paused_beside_a_candidate(scene)
     scene.end_session(a)
     assert scene.client("a").claim("r").role is ServiceRole.ACTIVE
     assert scene.who("r") == "a | b"
@@ -111,10 +105,7 @@ def test_a_claim_that_insists_is_granted() -> None:
 def test_a_candidate_that_registers_again_does_not_end_what_a_pause_is_for() -> None:
     """★ Its session ended in a hiccup and its client registers it again, as before: nobody has asked for that."""
     scene = Scene()
-    a, b = scene.client("a"), scene.client("b")
-    a.claim("r")
-    b.compete("r")
-    pause(scene)
+    a, _, _ = paused_beside_a_candidate(scene)
     scene.end_session(a)
     scene.pass_ms(LEASE_MS + 100)
     b = scene.client("b")
@@ -157,10 +148,7 @@ def test_a_standby_that_asks_for_the_role_gets_it() -> None:
 def test_a_switchover_goes_on() -> None:
     """Somebody has asked for the role to move: the next one is promoted in the commit of the acknowledgement."""
     scene = Scene()
-    a, b = scene.client("a"), scene.client("b")
-    held = a.claim("r")
-    b.compete("r")
-    pause(scene)
+    a, _, held = paused_beside_a_candidate(scene)
     scene.ask(Switchover(resource_id="r", epoch=held.epoch, drain_ms=1_000))
     a.resign(held)
     assert promotions(scene) == [("b", ChangeReason.SWITCHOVER)]
@@ -213,10 +201,7 @@ def test_a_holder_that_does_not_step_down_leaves_a_vacancy() -> None:
 def test_a_revoked_holder_that_is_well_again_in_the_same_breath_ends_no_pause() -> None:
     """★ One heartbeat gives the tenure up and says that the session is fit: the planned move is not made by that."""
     scene = Scene()
-    a, b = scene.client("a"), scene.client("b")
-    held = a.claim("r")
-    b.compete("r")
-    pause(scene)
+    a, _, held = paused_beside_a_candidate(scene)
     scene.ask(Switchover(resource_id="r", epoch=held.epoch))
     a.beat(ServiceStatus.UNHEALTHY)
     a.beat(ServiceStatus.HEALTHY, GivenUp(epoch=held.epoch))
@@ -241,10 +226,7 @@ def test_a_holder_that_is_to_leave_in_any_case_is_not_next_after_the_pause() -> 
 def test_a_holder_that_leaves_by_itself_has_acknowledged(end: str) -> None:
     """There is more than one way to say that the work has stopped."""
     scene = Scene()
-    a, b = scene.client("a"), scene.client("b")
-    held = a.claim("r")
-    b.compete("r")
-    pause(scene)
+    a, _, held = paused_beside_a_candidate(scene)
     scene.ask(Switchover(resource_id="r", epoch=held.epoch))
     match end:
         case "goodbye":
