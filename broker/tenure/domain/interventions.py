@@ -20,14 +20,7 @@ from tenure.contract.vocabulary import ChangeReason, ServiceStatus
 from tenure.domain import pauses, role_changes, switchovers
 from tenure.domain.draft import Draft
 from tenure.domain.limits import RegistryLimits
-from tenure.domain.validation import (
-    check_cancel_switchover,
-    check_change_roles,
-    check_expire_session,
-    check_pause,
-    check_resume,
-    check_switchover,
-)
+from tenure.domain.validation import check_intervention
 
 
 def decide(draft: Draft, request: AnyIntervention, identity: str, limits: RegistryLimits) -> BrokerMessage:
@@ -36,24 +29,19 @@ def decide(draft: Draft, request: AnyIntervention, identity: str, limits: Regist
     Raises:
         RequestRefusedError: It cannot be done; nothing has changed.
     """
+    check_intervention(request)
     match request:
         case Switchover():
-            check_switchover(request)
             return switchovers.start(draft, request, _who(request.by, identity), limits)
         case CancelSwitchover():
-            check_cancel_switchover(request)
             return switchovers.cancel(draft, request)
         case ExpireSession():
-            check_expire_session(request)
             return _expire_session(draft, request, _who(request.by, identity))
         case PauseResource():
-            check_pause(request)
             return pauses.start(draft, request, _who(request.by, identity), limits)
         case ResumeResource():
-            check_resume(request)
             return pauses.end(draft, request, _who(request.by, identity))
         case ChangeRoles():
-            check_change_roles(request)
             return role_changes.change_roles(draft, request, _who(request.by, identity), limits)
         case _:
             assert_never(request)

@@ -6,11 +6,12 @@ the rule; values themselves are shown shortened, never in full.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, assert_never
 
 from tenure.contract.errors import InvalidRequestError, LimitExceededError, UnsupportedVersionError
 from tenure.contract.history import ListTenures
 from tenure.contract.interventions import (
+    AnyIntervention,
     CancelSwitchover,
     ChangeRoles,
     ExpireSession,
@@ -93,78 +94,45 @@ def check_heartbeat(heartbeat: Heartbeat) -> None:
     _number("margin_ms", heartbeat.margin_ms or 0, 0, _AGO_MS_MAX)
 
 
-def check_switchover(request: Switchover) -> None:
-    """Check a switchover's values.
-
-    Raises:
-        InvalidRequestError: A value is not allowed.
-    """
-    check_name("resource_id", request.resource_id)
-    _number("epoch", request.epoch, 1, _NUMBER_MAX)
-    _number("to_registration_id", request.to_registration_id, 0, _NUMBER_MAX)
-    _number("drain_ms", request.drain_ms, 0, DRAIN_MS_MAX)
-    _text("by", request.by, 0, NAME_BYTES_MAX)
-
-
-def check_cancel_switchover(request: CancelSwitchover) -> None:
-    """Check the values of what calls a switchover off.
-
-    Raises:
-        InvalidRequestError: A value is not allowed.
-    """
-    check_name("resource_id", request.resource_id)
-    _number("epoch", request.epoch, 1, _NUMBER_MAX)
-    _text("by", request.by, 0, NAME_BYTES_MAX)
-
-
-def check_expire_session(request: ExpireSession) -> None:
-    """Check the values of a person's word that a session's process is dead.
-
-    Raises:
-        InvalidRequestError: A value is not allowed.
-    """
-    _number("session", request.session, 1, _NUMBER_MAX)
-    _text("by", request.by, 0, NAME_BYTES_MAX)
-
-
-def check_pause(request: PauseResource) -> None:
-    """Check the values of a pause.
-
-    Raises:
-        InvalidRequestError: A value is not allowed.
-    """
-    check_name("resource_id", request.resource_id)
-    _text("why", request.why, 1, WHY_BYTES_MAX)
-    _number("for_ms", request.for_ms, PAUSE_MS_MIN, PAUSE_MS_MAX)
-    _text("by", request.by, 0, NAME_BYTES_MAX)
-
-
-def check_resume(request: ResumeResource) -> None:
-    """Check the values of what ends a pause.
-
-    Raises:
-        InvalidRequestError: A value is not allowed.
-    """
-    check_name("resource_id", request.resource_id)
-    _text("by", request.by, 0, NAME_BYTES_MAX)
-
-
-def check_change_roles(request: ChangeRoles) -> None:
-    """Check how many roles a request changes, in what time and at whose word; each change is checked on its own.
+def check_intervention(request: AnyIntervention) -> None:
+    """Check the values of what a person asks for; of a change of many roles each is checked on its own.
 
     Raises:
         InvalidRequestError: A value is not allowed, or there is no change.
-        LimitExceededError: There are more than 1,000.
+        LimitExceededError: There are more than 1,000 changes.
     """
-    if not request.changes:
+    if not isinstance(request, ExpireSession | ChangeRoles):
+        check_name("resource_id", request.resource_id)
+    match request:
+        case Switchover():
+            _number("epoch", request.epoch, 1, _NUMBER_MAX)
+            _number("to_registration_id", request.to_registration_id, 0, _NUMBER_MAX)
+            _number("drain_ms", request.drain_ms, 0, DRAIN_MS_MAX)
+        case CancelSwitchover():
+            _number("epoch", request.epoch, 1, _NUMBER_MAX)
+        case ExpireSession():
+            _number("session", request.session, 1, _NUMBER_MAX)
+        case PauseResource():
+            _text("why", request.why, 1, WHY_BYTES_MAX)
+            _number("for_ms", request.for_ms, PAUSE_MS_MIN, PAUSE_MS_MAX)
+        case ChangeRoles():
+            _check_changes(request.changes)
+            _number("drain_ms", request.drain_ms, 0, DRAIN_MS_MAX)
+        case ResumeResource():
+            pass  # all that it names is its resource
+        case _:
+            assert_never(request)
+    _text("by", request.by, 0, NAME_BYTES_MAX)
+
+
+def _check_changes(changes: tuple[RoleChange, ...]) -> None:
+    if not changes:
         raise InvalidRequestError("change_roles has no changes; name at least one registration")
-    if len(request.changes) > BATCH_ITEMS_MAX:
+    if len(changes) > BATCH_ITEMS_MAX:
         raise LimitExceededError(
-            f"change_roles has {len(request.changes)} changes, at most {BATCH_ITEMS_MAX} go in one request",
+            f"change_roles has {len(changes)} changes, at most {BATCH_ITEMS_MAX} go in one request",
             limit=BATCH_ITEMS_MAX,
         )
-    _number("drain_ms", request.drain_ms, 0, DRAIN_MS_MAX)
-    _text("by", request.by, 0, NAME_BYTES_MAX)
 
 
 def check_role_change(change: RoleChange) -> None:
