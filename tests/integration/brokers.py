@@ -47,6 +47,12 @@ class BrokerHere:
         return self._running
 
     @property
+    def memory(self) -> MemoryStore:
+        """Its store, which holds commits or fails when it is told to; it has to be the one in memory."""
+        assert isinstance(self.store, MemoryStore)
+        return self.store
+
+    @property
     def ipc(self) -> str:
         """Where it takes requests of processes that the kernel vouches for."""
         return self._config.bind[0]

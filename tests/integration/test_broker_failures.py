@@ -86,12 +86,6 @@ async def peer(broker: BrokerHere) -> AsyncIterator[Peer]:
         await asyncio.to_thread(client.close)
 
 
-def memory(broker: BrokerHere) -> MemoryStore:
-    """The broker's store, which fails when it is told to."""
-    assert isinstance(broker.store, MemoryStore)
-    return broker.store
-
-
 def code_of(answer: BrokerMessage) -> ErrorCode:
     """The code of an error."""
     assert isinstance(answer, ErrorReply), answer
@@ -108,7 +102,7 @@ async def taken(broker: BrokerHere, decisions: int) -> None:
 async def test_a_refused_commit_is_told_and_the_broker_goes_on(broker: BrokerHere, peer: Peer) -> None:
     """★ Disk full: `storage_unavailable`, nothing of it is there, and the session goes on, on the same connection."""
     revision = broker.count("committed_revision")
-    memory(broker).refuse_next_commit()
+    broker.memory.refuse_next_commit()
     peer.say(b"1", claim("a"))
     request_id, answer = await peer.hear()
     assert (request_id, code_of(answer)) == (b"1", ErrorCode.STORAGE_UNAVAILABLE)
@@ -127,11 +121,11 @@ async def test_an_unknown_outcome_ends_the_broker_and_the_next_start_decides(
     broker: BrokerHere, peer: Peer, applied: bool
 ) -> None:
     """★ An I/O error at COMMIT: nobody is answered, the broker fails, and the same request after its start succeeds."""
-    memory(broker).fail_next_commit(applied=applied)
+    broker.memory.fail_next_commit(applied=applied)
     peer.say(b"1", claim("a"))
     with pytest.raises(StoreFailedError):
         await asyncio.wait_for(broker.running.wait(), PATIENCE_S)
-    await broker.restart(memory(broker).crash())
+    await broker.restart(broker.memory.crash())
     assert broker.count("registrations") == applied
     welcome = await peer.hello(resume=True)
     peer.say(b"2", claim("a"))
@@ -143,7 +137,7 @@ async def test_an_unknown_outcome_ends_the_broker_and_the_next_start_decides(
 
 async def test_heartbeats_do_not_wait_for_a_commit_and_reads_do(broker: BrokerHere, peer: Peer) -> None:
     """★ While the store is busy heartbeats are answered; what was computed from the change waits, in order."""
-    memory(broker).hold_commits()
+    broker.memory.hold_commits()
     peer.say(b"1", claim("a"))
     await taken(broker, 1)
     peer.say(b"2", ListServices())
@@ -152,7 +146,7 @@ async def test_heartbeats_do_not_wait_for_a_commit_and_reads_do(broker: BrokerHe
     assert request_id == b"3"
     assert isinstance(ack, HeartbeatAck)
     assert ack.confirmed == ()
-    memory(broker).release_commits()
+    broker.memory.release_commits()
     (first, registered), (second, page) = await peer.hear(), await peer.hear()
     assert (first, second) == (b"1", b"2")
     assert isinstance(registered, Registered)
@@ -164,7 +158,7 @@ async def test_a_defect_while_deciding_drops_what_is_not_stored(
     broker: BrokerHere, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """★ A defect of the broker's own: nothing more is decided from that memory; who waits is told, and it goes on."""
-    memory(broker).hold_commits()
+    broker.memory.hold_commits()
     peer.say(b"1", claim("a"))
     await taken(broker, 1)
     peer.say(b"2", claim("b"))
@@ -176,7 +170,7 @@ async def test_a_defect_while_deciding_drops_what_is_not_stored(
     monkeypatch.setattr(broker.running._core.registry, "apply", fail)  # pyright: ignore[reportPrivateUsage]
     peer.say(b"3", claim("c"))
     await until(lambda: broker.running._has_fault, "the defect shows")  # pyright: ignore[reportPrivateUsage]
-    memory(broker).release_commits()
+    broker.memory.release_commits()
     (first, registered), (second, refused) = await peer.hear(), await peer.hear()
     assert (first, second) == (b"1", b"2")
     assert isinstance(registered, Registered)
@@ -191,7 +185,7 @@ async def test_a_defect_while_deciding_drops_what_is_not_stored(
 
 async def test_a_broker_that_stops_commits_what_it_took_and_says_that_it_leaves(broker: BrokerHere, peer: Peer) -> None:
     """Stopping: sessions hear `closing`, later requests are refused, what was taken before is stored and answered."""
-    memory(broker).hold_commits()
+    broker.memory.hold_commits()
     peer.say(b"1", claim("a"))
     await taken(broker, 1)
     stopping = asyncio.create_task(broker.running.stop())
@@ -199,7 +193,7 @@ async def test_a_broker_that_stops_commits_what_it_took_and_says_that_it_leaves(
     peer.say(b"2", claim("b"))
     request_id, refused = await peer.hear()
     assert (request_id, code_of(refused)) == (b"2", ErrorCode.SHUTTING_DOWN)
-    memory(broker).release_commits()
+    broker.memory.release_commits()
     request_id, registered = await peer.hear()
     assert request_id == b"1"
     assert isinstance(registered, Registered)

@@ -7,14 +7,12 @@ import asyncio
 import pytest
 
 from tenure.sdk import RequestTimeoutError, registration_request
-from tenure.storage.memory import MemoryStore
 from tests.integration.brokers import BrokerHere, claim, client_of, until, until_changed
 
 
 async def test_a_registration_that_was_cancelled_leaves_nothing(broker: BrokerHere) -> None:
     """★ The request is under way when whoever asked is cancelled: what it made is found and ended."""
-    store = broker.store
-    assert isinstance(store, MemoryStore)
+    store = broker.memory
     async with client_of(broker) as client:
         revision = broker.count("revision")
         store.hold_commits()
@@ -32,8 +30,7 @@ async def test_a_registration_that_was_cancelled_leaves_nothing(broker: BrokerHe
 
 async def test_a_registration_whose_answer_never_came_leaves_nothing(broker: BrokerHere) -> None:
     """★ The time is up before the answer: the outcome is unknown to whoever asked, and undone by itself."""
-    store = broker.store
-    assert isinstance(store, MemoryStore)
+    store = broker.memory
     async with client_of(broker, timeout_ms=300) as client:
         store.hold_commits()
         with pytest.raises(RequestTimeoutError):
@@ -47,8 +44,7 @@ async def test_a_registration_whose_answer_never_came_leaves_nothing(broker: Bro
 
 async def test_a_registration_that_existed_before_survives_a_cancelled_repeat(broker: BrokerHere) -> None:
     """Whoever holds the registration keeps it when somebody else's repeat of it is cancelled."""
-    store = broker.store
-    assert isinstance(store, MemoryStore)
+    store = broker.memory
     async with client_of(broker) as client:
         a = await claim(client, "a")
         store.hold_commits()
@@ -67,8 +63,7 @@ async def test_a_registration_that_existed_before_survives_a_cancelled_repeat(br
 
 async def test_registering_what_is_being_left_makes_a_new_registration(broker: BrokerHere) -> None:
     """★ The broker has not answered the deregistration: the tenure that was left is not entered again."""
-    store = broker.store
-    assert isinstance(store, MemoryStore)
+    store = broker.memory
     async with client_of(broker) as client:
         old = await claim(client, "a")
         epoch = old.epoch
@@ -90,8 +85,7 @@ async def test_registering_what_is_being_left_makes_a_new_registration(broker: B
 
 async def test_leaving_what_is_being_registered_again_never_revives_it(broker: BrokerHere) -> None:
     """★ A repeat is under way, answered from before the deregistration: what comes of it is a new registration."""
-    store = broker.store
-    assert isinstance(store, MemoryStore)
+    store = broker.memory
     async with client_of(broker) as client:
         old = await claim(client, "a")
         epoch = old.epoch

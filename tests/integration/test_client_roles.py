@@ -21,7 +21,6 @@ from tenure.sdk import (
     registration_request,
 )
 from tenure.sdk.reader import Reader
-from tenure.storage.memory import MemoryStore
 from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, BrokerHere, claim, client_of, until
 
 
@@ -235,8 +234,7 @@ async def test_a_client_can_be_closed_again_and_opened_again(broker: BrokerHere)
 
 async def test_a_client_whose_closing_is_cancelled_lets_go_of_everything(broker: BrokerHere) -> None:
     """The broker does not answer the goodbye, and whoever closes is cancelled: nothing is left to wait for."""
-    store = broker.store
-    assert isinstance(store, MemoryStore)
+    store = broker.memory
     client = client_of(broker)
     await client.open()
     a = await claim(client, "a")
