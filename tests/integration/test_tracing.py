@@ -40,6 +40,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(sdk_tracing, "is_on", lambda: True)
     monkeypatch.setattr(sdk_tracing, "_tracer", provider.get_tracer("tenure.sdk"))
     monkeypatch.setattr(broker_tracing, "_tracer", provider.get_tracer("tenure.broker"))
     yield Spans(exporter)

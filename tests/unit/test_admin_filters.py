@@ -272,6 +272,7 @@ async def test_health(source: SceneSource, browser: httpx.AsyncClient) -> None:
         ("/resources?resource=r1", "resource"),
         ("/resources/%ff", "resource_id"),
         ("/resources/r1?limit=1", "limit"),
+        ("/metrics?x=1", "x"),
         ("/health/live?x=1", "x"),
         ("/health/ready?x=1", "x"),
     ],

@@ -54,17 +54,15 @@ def compose() -> dict[str, Any]:
     return services
 
 
-def kubernetes() -> dict[str, Any]:
-    """The manifest's objects by kind."""
-    found: dict[str, Any] = {}
-    for one in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()):
-        found[one["kind"]] = one
-    return found
+def kubernetes(name: str = "tenure") -> dict[str, Any]:
+    """The manifest's objects of a name, by kind."""
+    objects = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
+    return {one["kind"]: one for one in objects if one["metadata"]["name"] == name}
 
 
-def container() -> dict[str, Any]:
-    """The one container of the stateful set."""
-    containers: list[dict[str, Any]] = kubernetes()["StatefulSet"]["spec"]["template"]["spec"]["containers"]
+def container(name: str = "tenure", kind: str = "StatefulSet") -> dict[str, Any]:
+    """The one container of a workload, by default of the broker's."""
+    containers: list[dict[str, Any]] = kubernetes(name)[kind]["spec"]["template"]["spec"]["containers"]
     (one,) = containers
     return one
 
@@ -96,6 +94,7 @@ def commands() -> Iterator[list[str]]:
     for service in compose().values():
         yield service["command"]
     yield container()["args"]
+    yield container("tenure-admin", "Deployment")["args"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         program, *arguments = container()[probe]["exec"]["command"]
         assert program == "tenure"
@@ -115,7 +114,7 @@ def test_every_command_can_be_parsed(arguments: list[str]) -> None:
 def test_the_commands_are_found() -> None:
     """So that the test above does not pass by looking at nothing."""
     assert {arguments[0] for arguments in commands()} == {"serve", "admin", "ping"}
-    assert len(list(commands())) == 10
+    assert len(list(commands())) == 11
 
 
 def environments() -> Iterator[dict[str, str]]:
@@ -223,6 +222,19 @@ def test_kubernetes_runs_one_broker_as_nobody_special() -> None:
     )
     assert service["selector"] == spec["selector"]["matchLabels"]
     assert spec["serviceName"] == kubernetes()["Service"]["metadata"]["name"]
+
+
+def test_the_admins_pod_may_reach_the_broker_and_is_reached() -> None:
+    """The policy lets it in, its service selects it, and its port is the one that it binds."""
+    objects = kubernetes("tenure-admin")
+    pod = objects["Deployment"]["spec"]["template"]
+    (rule,) = kubernetes()["NetworkPolicy"]["spec"]["ingress"]
+    allowed = rule["from"][0]["podSelector"]["matchLabels"]
+    selector = objects["Service"]["spec"]["selector"]
+    assert allowed.items() <= pod["metadata"]["labels"].items() >= selector.items()
+    (port,) = container("tenure-admin", "Deployment")["ports"]
+    assert (port["name"], port["containerPort"]) == ("http", 7480)
+    assert objects["Service"]["spec"]["ports"] == [{"name": "http", "port": 7480, "targetPort": "http"}]
 
 
 def test_no_registry_is_named() -> None:

@@ -7,6 +7,7 @@ series is about one instance or one resource, so that their number stays the sam
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any, Final, override
 
 from litestar import Request, Response, get
@@ -40,7 +41,10 @@ def metrics_route(source: Source) -> HTTPRouteHandler:
         "/metrics",
         summary="What is counted and measured, for Prometheus",
         operation_id="get_metrics",
-        responses={200: ResponseSpec(str, description="Its text format.", media_type="text/plain"), **refusals()},
+        responses={
+            200: ResponseSpec(str, description="Its text format.", media_type="text/plain"),
+            **refusals(HTTPStatus.UNPROCESSABLE_CONTENT),
+        },
     )
     async def get_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
         try:

@@ -202,7 +202,7 @@ def _health_routes(source: Source) -> list[HTTPRouteHandler]:
         "/health/live",
         summary="Whether this server serves",
         operation_id="get_live",
-        responses=refusals(is_open=True),
+        responses=refusals(HTTPStatus.UNPROCESSABLE_CONTENT, is_open=True),
     )
     async def get_live() -> Health:
         return Health(status="live")
@@ -211,7 +211,7 @@ def _health_routes(source: Source) -> list[HTTPRouteHandler]:
         "/health/ready",
         summary="Whether it hears the broker and knows the registry",
         operation_id="get_ready",
-        responses=refusals(HTTPStatus.SERVICE_UNAVAILABLE),
+        responses=refusals(HTTPStatus.UNPROCESSABLE_CONTENT, HTTPStatus.SERVICE_UNAVAILABLE),
     )
     async def get_ready() -> Health:
         if not source.is_ready:

@@ -16,7 +16,6 @@ import zmq
 
 from tenure.contract.errors import TenureError
 from tenure.contract.messages import BrokerMessage, ClientMessage, Hello, Welcome
-from tenure.contract.tracing import IS_AVAILABLE
 from tenure.sdk import tracing
 from tenure.sdk.requests import TICK_MS, RequestsCore
 from tenure.sdk.sockets import Context, Socket, connect_dealer, is_readable, receive_waiting, try_send
@@ -56,7 +55,7 @@ class RequestChannel:
             BrokerUnavailableError: It was never sent; it was certainly not carried out.
             asyncio.CancelledError: As for a time-out, the outcome is unknown unless it was never sent.
         """
-        if not IS_AVAILABLE:
+        if not tracing.is_on():
             return await self._request(message, timeout_ms)
         with tracing.requesting(message) as trace:
             return await self._request(message, timeout_ms, trace)
