@@ -71,7 +71,7 @@ async def test_a_failover_appears_without_a_reload(person: Person, broker: Broke
         await contenders.come("gw-2", "role-0")
         row = person.row("role-0")
         await expect(row.locator("td").first).to_have_text("bench/first")
-        await expect(row.get_by_role("listitem")).to_have_text("gw-2")
+        await expect(row.get_by_role("listitem")).to_have_text("gateway/gw-2")
         process.send(signal.SIGKILL)
         await expect(row.locator("td").first).to_have_text("gateway/gw-2")
         await expect(row).to_contain_text("no standby ready")
