@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from tenure.admin.__main__ import main
-from tenure.admin.main import Options, run_admin
+from tenure.admin.main import NICENESS, Options, run_admin
 from tenure.admin.questions import PRESENCE_INTERVAL_MS
 from tenure.contract.messages import BrokerMessage, ClientMessage, ListPresence
 from tenure.sdk import ServiceClient
@@ -276,12 +276,13 @@ async def test_an_open_address_is_warned_of(socket_directory: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_ends_when_it_is_told_to(socket_directory: Path, number: signal.Signals) -> None:
-    """One line when it is ready; a signal ends it with 0, connections or not."""
+    """One line when it is ready, and it gives way to the broker; a signal ends it with 0, connections or not."""
     async with (
         tenure("admin", *alone(socket_directory)) as admin,
         browser_of(await base_url(admin)) as browser,
     ):
         assert (await browser.get("/health/live")).status_code == 200
+        assert os.getpriority(os.PRIO_PROCESS, admin.pid) == min(19, os.nice(0) + NICENESS)
         admin.send(number)
         assert await admin.exit_code() == 0
 

@@ -29,6 +29,8 @@ from tenure.admin.security import Security
 from tenure.admin.token import default_state, make_token
 
 EXIT_OK: Final = 0
+NICENESS: Final = 10
+"""How much it gives way to others on a machine that is short of processors: to the broker first of all."""
 
 _CONNECTIONS_MAX: Final = 256  # beyond these the server answers 503 by itself, if all of them are being answered
 _HEAD_BYTES_MAX: Final = 16_384
@@ -62,6 +64,7 @@ def run(options: Options, parent_pid: int | None = None) -> int:
         TokenUnusableError: The token can be neither made nor used.
     """
     configure_logging()
+    os.nice(NICENESS)
     return asyncio.run(_run_until_told(options, parent_pid))
 
 
