@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -124,6 +125,8 @@ async def test_what_nobody_knows_is_drawn_as_such(person: Person, broker: Broker
     await expect(person.page.get_by_text("Hatched: perhaps still active.")).to_be_visible()
     await person.page.get_by_text("newest tenures as a table").click()
     await expect(person.page.locator("details tbody tr").nth(1)).to_contain_text("at most")
+    gap = person.page.locator(".moves > li .badge").first
+    await expect(gap).to_have_text(re.compile(r"^nobody for at least .* ms, at most .*s$"))
     await _check_with_axe(person)
 
 

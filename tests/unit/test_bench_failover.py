@@ -198,6 +198,7 @@ def outcome(items: Items, **changed: object) -> Outcome:
         new_epoch=7,
         end_reason=ChangeReason.SWITCHOVER,
         gap_ms=2,
+        gap_max_ms=2,
         duration_ms=30,
     )
     known = {"items": items, "results": [result], "failures": [], "acknowledged": len(items.done), "load_steps": 5}

@@ -11,6 +11,7 @@ from tenure.contract.interventions import Switchover
 from tenure.contract.messages import Entered, GetResource, Resource
 from tenure.contract.vocabulary import ChangeReason
 from tenure.sdk.switchover import SwitchoverResult
+from tenure.sdk.timeline import how_it_ended
 from tests.unit.scene import Scene
 
 RESULT = SwitchoverResult(
@@ -21,6 +22,7 @@ RESULT = SwitchoverResult(
     new_epoch=7,
     end_reason=ChangeReason.SWITCHOVER,
     gap_ms=1_234,
+    gap_max_ms=1_234,
     duration_ms=5_678,
 )
 
@@ -108,7 +110,15 @@ def test_a_switchover_to_whoever_is_next_by_nobody_known() -> None:
             ],
         ),
         (
-            {"end_reason": None, "gap_ms": None},
+            {"end_reason": ChangeReason.REVOKED, "gap_max_ms": 3_456},
+            [
+                f"a is not active with epoch 3 any more: {how_it_ended(ChangeReason.REVOKED)}",
+                "b is active for acct now, epoch 7",
+                "nobody was active for at least 1,234 and at most 3,456 ms; it took 5,678 ms in all",
+            ],
+        ),
+        (
+            {"end_reason": None, "gap_ms": None, "gap_max_ms": None},
             [
                 "a is not active with epoch 3 any more",
                 "b is active for acct now, epoch 7",

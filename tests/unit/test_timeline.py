@@ -45,7 +45,7 @@ def test_a_failover_by_silence_is_told_from_the_last_heartbeat_on() -> None:
         )
     ] == [True] * 6
     assert (story.old_instance_id, story.old_epoch, story.new_instance_id, story.new_epoch) == ("a", 41, "b", 50)
-    assert (story.gap_ms, story.began_ms) == (4, 10_000)
+    assert (story.gap_ms, story.gap_max_ms, story.is_gap_about, story.began_ms) == (4, 2_004, False, 10_000)
     assert story.why == "it fell silent until its time ran out"
 
 
@@ -131,6 +131,7 @@ def test_what_the_broker_forgot_is_told_from_the_events() -> None:
         f"b was promoted under epoch {first.new_epoch} (switchover)",
     ]
     assert [step.what for step in second.steps][-1] == "that was committed"
+    assert (first.gap_ms, first.gap_max_ms, first.is_gap_about, second.is_gap_about) == (0, 0, True, False)
     assert (second.old_epoch, second.new_instance_id) == (first.new_epoch, "a")
     assert [story.old_epoch for story in stories(scene.moves("r"), role_events(scene), 1)] == [second.old_epoch]
 
@@ -152,6 +153,21 @@ def test_who_gave_up_stopped_before_it_was_heard_again() -> None:
         (39_000, "a was heard again, and said that it had stopped"),
     ]
     assert unknown.steps[0].what == "a was heard again, and said that it had stopped: when, its clock knows"
+    assert (unknown.gap_ms, unknown.gap_max_ms) == (None, None)
+
+
+def test_who_resigned_unheard_stopped_then() -> None:
+    """★ It is told later, and nobody was active all that time: that is a step, and counts."""
+    move = structs.replace(SILENT, end_reason=ChangeReason.RESIGNED)
+
+    (story,) = stories([move], [], 3)
+
+    assert [(step.after_ms, step.what) for step in story.steps[:3]] == [
+        (0, "a stopped, as it said itself when it was heard again"),
+        (2_000, "a was heard again, and said that it had stopped"),
+        (2_000, "the tenure of a was over: by its own word (resigned)"),
+    ]
+    assert (story.gap_ms, story.gap_max_ms) == (2_004, 2_004)
 
 
 def test_a_vacancy_that_lasted_because_of_a_pause_says_so() -> None:

@@ -22,7 +22,7 @@ from tenure.contract.views import ResourceView
 from tenure.sdk.queries import Asks
 from tenure.sdk.reader import Reader
 from tenure.sdk.succession import Place, places, why_at_risk
-from tenure.sdk.timeline import Story, StoryEvent, stories
+from tenure.sdk.timeline import Story, StoryEvent, how_long_nobody, stories
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
@@ -43,8 +43,9 @@ def explain(
 ) -> None:
     """Tell how a role moved: when the old active was heard last, suspected and over, and when the next one was active.
 
-    Then who would be next, and for each standby why it is or is not. What happened before the broker was started is
-    told as far as the events say it, which know of no commit and no first activity.
+    Then who would be next, and for each standby why it is or is not. What happened before the broker was started, or
+    before the resource's last instance left, is told as far as the events say it, which know of no commit and no first
+    activity.
 
     Exit code 1 if nobody is registered for the resource, 69 if no broker answers.
     """
@@ -129,7 +130,7 @@ def _told(story: Story) -> list[str]:
         moment = f"+{step.after_ms:,} ms" if number else _clock(story.began_ms)
         lines.append(f"  {moment:>25}  {step.what}")
     if story.gap_ms is not None:
-        lines.append(f"  nobody was active for {story.gap_ms:,} ms")
+        lines.append(f"  {how_long_nobody(story.gap_ms, story.gap_max_ms, is_about=story.is_gap_about)}")
     elif not story.new_epoch:
         lines.append("  nobody has been active since")
     return lines

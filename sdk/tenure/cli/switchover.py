@@ -20,7 +20,7 @@ from tenure.sdk import queries
 from tenure.sdk.reader import Reader
 from tenure.sdk.switchover import SwitchoverResult, cancel_switchover
 from tenure.sdk.switchover import switchover as ask_and_follow
-from tenure.sdk.timeline import how_it_ended
+from tenure.sdk.timeline import how_it_ended, how_long_nobody
 
 
 def switchover(
@@ -148,7 +148,7 @@ def report(result: SwitchoverResult, *, even_if_vacant: bool = False) -> list[st
     else:
         now = f"{result.new_instance_id} is active for {result.resource_id} now, epoch {result.new_epoch}"
     if result.gap_ms is not None:
-        took = f"nobody was active for {result.gap_ms:,} ms; {took}"
+        took = f"{how_long_nobody(result.gap_ms, result.gap_max_ms)}; {took}"
     return [stepped_down, now, took]
 
 

@@ -5,9 +5,14 @@ Views carry times as unix milliseconds for people's eyes; nothing is decided by 
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct, field
 
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
+
+_SILENT: Final = frozenset({ChangeReason.EXPIRED, ChangeReason.REVOKED, ChangeReason.CONFIRMED_DEAD})
+"""Ends that nobody saw: somewhere between when the holder was heard last and when the end was decided."""
 
 
 class Holder(Struct, frozen=True, kw_only=True):
@@ -164,12 +169,30 @@ class Move(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def gap_ms(self) -> int | None:
-        """How long nobody was active as far as the broker can tell; None if it cannot.
+        """How long nobody was active, at least, as far as the broker can tell; None if it cannot.
 
-        That is while nobody is known to be active yet, and if the old holder had given its tenure up and does not say
-        when: it had stopped before it could tell.
+        That is while nobody is known to be active yet, if the old holder had given its tenure up and does not say when
+        (it had stopped before it could tell), and of a tenure that a backup was restored with.
         """
-        over_ms = self.last_heard_ms if self.end_reason is ChangeReason.GIVEN_UP else self.ended_ms
+        match self.end_reason:
+            case ChangeReason.RESTORED:
+                return None
+            case ChangeReason.GIVEN_UP:
+                return self._gap_since(self.last_heard_ms)
+            case ChangeReason.DIED | ChangeReason.EXPIRED | ChangeReason.REVOKED | ChangeReason.CONFIRMED_DEAD:
+                return self._gap_since(self.ended_ms)
+            case _:  # its own word, which it may have had to keep until it was heard again
+                return self._gap_since(self.last_heard_ms or self.ended_ms)
+
+    @property
+    def gap_max_ms(self) -> int | None:
+        """How long nobody was active, at most: more than `gap_ms` if the old holder fell silent; None if not known.
+
+        That is also if it was silent since the broker was started.
+        """
+        return self._gap_since(self.last_heard_ms) if self.end_reason in _SILENT else self.gap_ms
+
+    def _gap_since(self, over_ms: int) -> int | None:
         return self.entered_ms - over_ms if self.entered_ms and over_ms else None
 
 

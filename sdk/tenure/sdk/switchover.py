@@ -58,7 +58,9 @@ class SwitchoverResult(Struct, frozen=True, kw_only=True):
     end_reason: ChangeReason | None
     """Why the old tenure ended: `switchover` if its holder stepped down in time; None if the broker does not know."""
     gap_ms: int | None
-    """How long nobody was active, as far as the broker can tell; None if it does not know."""
+    """How long nobody was active, at least, as far as the broker can tell; None if it does not know."""
+    gap_max_ms: int | None
+    """How long nobody was active, at most: more than `gap_ms` if the old holder fell silent."""
     duration_ms: int
     """How long it took from the request until this was known."""
 
@@ -187,7 +189,7 @@ class _Following:
         epoch, active = self._holder.epoch, found.resource.active
         move = next((move for move in found.moves if move.old_epoch == epoch), None)
         if move is not None:
-            self._newest = self._result(move.new_instance_id, move.new_epoch, move.end_reason, move.gap_ms)
+            self._newest = self._result(move.new_instance_id, move.new_epoch, move)
             is_over = bool(move.new_epoch) and (active is None or active.epoch != move.new_epoch)
             if move.entered_ms or is_over or (self._even_if_vacant and active is None):
                 return self._newest
@@ -196,7 +198,7 @@ class _Following:
         if active is None or move is not None:
             return None
         if active.epoch != epoch:  # the broker that knew how it moved was started again
-            self._newest = self._result(active.instance_id, active.epoch, None, None)
+            self._newest = self._result(active.instance_id, active.epoch, None)
             return self._newest
         if found.resource.switchover is None:
             raise self._failed(
@@ -205,17 +207,16 @@ class _Following:
             )
         return None
 
-    def _result(
-        self, instance_id: str, epoch: int, end_reason: ChangeReason | None, gap_ms: int | None
-    ) -> SwitchoverResult:
+    def _result(self, instance_id: str, epoch: int, move: Move | None) -> SwitchoverResult:
         return SwitchoverResult(
             resource_id=self._holder.resource_id,
             old_instance_id=self._holder.instance_id,
             old_epoch=self._holder.epoch,
             new_instance_id=instance_id,
             new_epoch=epoch,
-            end_reason=end_reason,
-            gap_ms=gap_ms,
+            end_reason=None if move is None else move.end_reason,
+            gap_ms=None if move is None else move.gap_ms,
+            gap_max_ms=None if move is None else move.gap_max_ms,
             duration_ms=round((monotonic() - self._began) * 1_000),
         )
 

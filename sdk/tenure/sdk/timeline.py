@@ -65,7 +65,11 @@ class Story(Struct, frozen=True, kw_only=True):
     """Unix milliseconds of the first step."""
     steps: tuple[Step, ...]
     gap_ms: int | None
-    """From the end of the old tenure to the first activity under the new one; None if that is not known."""
+    """How long nobody was active, at least; None if that is not known."""
+    gap_max_ms: int | None
+    """How long nobody was active, at most: more than `gap_ms` if the old holder fell silent; None if not known."""
+    is_gap_about: bool
+    """Whether that is counted until the promotion, since events alone do not tell when the new holder was active."""
 
 
 def stories(moves: Sequence[Move], events: Sequence[StoryEvent], count: int) -> list[Story]:
@@ -106,6 +110,16 @@ def how_long(tenure: TenureView) -> str:
     return f"for at most {most_ms:,} ms (heard last after {least_ms:,} ms)"
 
 
+def how_long_nobody(least_ms: int, most_ms: int | None, *, is_about: bool = False) -> str:
+    """In words, for how long nobody was active: what is certain, and what is not known."""
+    about = "about " if is_about else ""
+    if most_ms is None:
+        return f"nobody was active for at least {about}{least_ms:,} ms"
+    if least_ms == most_ms:
+        return f"nobody was active for {about}{least_ms:,} ms"
+    return f"nobody was active for at least {about}{least_ms:,} and at most {about}{most_ms:,} ms"
+
+
 def _is_end(event: RoleChangedEvent) -> bool:
     return event.old_role is ServiceRole.ACTIVE and event.new_role is not ServiceRole.ACTIVE
 
@@ -139,7 +153,8 @@ def _story(
 ) -> Story:
     old, new = move.old_instance_id, move.new_instance_id
     happened: list[tuple[int, str]] = []
-    if move.end_reason is ChangeReason.GIVEN_UP:
+    is_told_later = move.end_reason not in _UNTOLD and 0 < move.last_heard_ms < move.ended_ms
+    if is_told_later or move.end_reason is ChangeReason.GIVEN_UP:
         when = "" if move.last_heard_ms else ": when, its clock knows"
         if move.last_heard_ms:
             happened.append((move.last_heard_ms, f"{old} stopped, as it said itself when it was heard again"))
@@ -162,6 +177,8 @@ def _story(
     if move.entered_ms:
         happened.append((move.entered_ms, f"{new} was active for the first time, as it said itself"))
     happened.sort(key=lambda step: step[0])  # a stable sort: what comes at the same time stays in order
+    is_from_events = not move.lease_ms
+    measured = structs.replace(move, entered_ms=move.promoted_ms) if is_from_events else move
     return Story(
         old_instance_id=old,
         old_epoch=move.old_epoch,
@@ -170,7 +187,9 @@ def _story(
         why=how_it_ended(move.end_reason, "" if end is None else end.by),
         began_ms=began_ms,
         steps=tuple(Step(after_ms=at_ms - began_ms, what=what) for at_ms, what in happened),
-        gap_ms=move.gap_ms,
+        gap_ms=measured.gap_ms,
+        gap_max_ms=measured.gap_max_ms,
+        is_gap_about=is_from_events and measured.gap_ms is not None,
     )
 
 

@@ -149,6 +149,13 @@ function dead(instance) {
   return h("button", { type: "button", className: "act grave", onclick: () => askForDeath(instance) }, "It is dead …");
 }
 
+/** For how long nobody was active: what is certain, and what is not known. */
+function gapOf({ gap_ms: least, gap_max_ms: most, is_gap_about: isAbout }) {
+  const about = isAbout ? "about " : "";
+  if (most === null) return `at least ${about}${span(least)}`;
+  return least === most ? `${about}${span(least)}` : `at least ${about}${span(least)}, at most ${about}${span(most)}`;
+}
+
 function moves(all, tenures) {
   if (!all.length) return h("p", { className: "sub" }, "It has not moved, as far as the broker and the events that are kept can tell.");
   const newestFirst = [...all].reverse();
@@ -157,7 +164,8 @@ function moves(all, tenures) {
   return h("ol", { className: "moves" }, newestFirst.map((move) => {
     const steps = move.steps.map((step, index) =>
       h("li", {}, h("span", {}, index ? `+${step.after_ms.toLocaleString()} ms` : clock(move.began_ms)), h("span", {}, step.what)));
-    const gap = move.gap_ms === null ? null : h("span", { className: `badge ${move.gap_ms < BRIEF_MS ? "" : "bad"}` }, `nobody for ${span(move.gap_ms)}`);
+    const isBrief = move.gap_max_ms !== null && move.gap_max_ms < BRIEF_MS; // what nobody can rule out is alarming
+    const gap = move.gap_ms === null ? null : h("span", { className: `badge ${isBrief ? "" : "bad"}` }, `nobody for ${gapOf(move)}`);
     return h("li", {}, h("b", {}, `${holder(move.old_epoch, move.old_instance_id)} → ${holder(move.new_epoch, move.new_instance_id)}`), ` ${move.why} `, gap,
       h("div", { className: "sub" }, dayAndClock(move.began_ms)), h("ol", {}, steps));
   }));
