@@ -298,6 +298,7 @@ async def test_events_of_a_session_name_its_instance(stage: Stage) -> None:
         assert (code, "of gw/a opened by tenure-python" in out) == (0, True), out
     code, out = await stage.run("events")
     assert (code, "of gw/a ended: its client said goodbye" in out) == (0, True), out
+    assert "of gw/a opened by tenure-python" in out
 
 
 @pytest.mark.parametrize("command", [("switchover", "x"), ("resign", "x"), ("explain", "x")])

@@ -69,6 +69,24 @@ def test_a_session_is_named_as_long_as_it_has_a_name() -> None:
     assert lines[-1] == "session 1 of svc/a ended: its client said goodbye"
 
 
+def test_a_session_that_is_over_is_named_by_what_is_read_ahead() -> None:
+    """★ Whoever looks into what has happened finds the same name at a session's opening as who saw it happen."""
+    scene = Scene()
+    client = scene.client("a")
+    client.stand_by("acct")
+    client.goodbye()
+    sessions = Sessions([])
+
+    sessions.foresee(scene.events)
+
+    lines: list[str] = []
+    for event in scene.events:
+        sessions.learn(event)
+        lines.append("".join(words for words, _ in sentence(event, sessions)))
+    assert lines[0] == "session 1 of svc/a opened by scene, lease 2,000 ms"
+    assert lines[-1] == "session 1 of svc/a ended: its client said goodbye"
+
+
 def test_a_filter_finds_events_by_whom_they_are_about() -> None:
     """The resource, the instance, or both; a session by its instance, once that has registered."""
     scene = Scene()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Annotated, Final
 
@@ -61,6 +62,7 @@ async def _show(endpoints: tuple[str, ...], given: int | None, resource: str | N
         more = True
         while more:
             page, newest = await queries.events(reader, since)
+            sessions.foresee(page)
             for event in page:
                 since = event.revision
                 sessions.learn(event)
@@ -73,6 +75,8 @@ async def _follow(endpoints: tuple[str, ...], given: int | None, resource: str |
     async with Reader(*endpoints, timeout_ms=READ_TIMEOUT_MS) as reader:
         since = await _since(reader, given)
         sessions = await _sessions(reader, as_json)
+        with contextlib.suppress(RevisionCompactedError):  # the listener says that
+            sessions.foresee((await queries.events(reader, since))[0])
     output = _Output(sessions, as_json=as_json)
     async with EventListener(*endpoints, resource_id=resource, since=since, timeout_ms=READ_TIMEOUT_MS) as listener:
         async for event in listener:

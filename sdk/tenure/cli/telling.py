@@ -46,12 +46,18 @@ class Sessions:
         self._is_over = 0
         """The session that the newest event has ended: it has a name for that event only."""
 
+    def foresee(self, events: Iterable[AnyEvent]) -> None:
+        """Take names from events that are yet to be told: a session opens before any instance of it registers."""
+        for event in events:
+            if isinstance(event, RegisteredEvent):
+                self._names.setdefault(event.session, f"{event.service_name}/{event.instance_id}")
+
     def learn(self, event: AnyEvent) -> None:
         """Take in an event, before it is told."""
         self._names.pop(self._is_over, None)
         match event:
             case RegisteredEvent():
-                self._names.setdefault(event.session, f"{event.service_name}/{event.instance_id}")
+                self.foresee([event])
             case SessionClosedEvent():
                 self._is_over = event.session
             case _:
