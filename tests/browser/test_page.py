@@ -89,6 +89,30 @@ async def test_what_nobody_is_active_for_is_seen_first(person: Person, contender
     await expect(person.page.locator("#count")).to_have_text("1 of 2 resources")
 
 
+async def test_what_everybody_has_left_stays_in_sight(
+    person: Person, broker: BrokerHere, contenders: Contenders
+) -> None:
+    """★ The one that there was is killed: its row is red and on top, says who was lost, and leads to its past."""
+    await contenders.come("gw-1", "a-fine-one")
+    silent = await _over_tcp(broker, "gw-2", "zz-lost")
+    _fall_silent(silent)
+    row = person.row("zz-lost")
+    await expect(person.page.get_by_role("row").nth(1)).to_contain_text("zz-lost")
+    await expect(row).to_contain_text("gateway/gw-2 was lost: expired")
+    await expect(person.page).to_have_title("▲ 1 with nobody active | Tenure")
+    await silent.close()
+    await _check_with_axe(person)
+    await person.look_at("zz-lost")
+    await expect(person.page.locator(".note")).to_contain_text("gateway/gw-2 was lost (expired")
+    await expect(person.page.locator(".timeline .lane")).to_have_count(1)
+    await expect(person.page.get_by_role("button", name="Pause failover")).to_have_count(0)
+    back, _ = await contenders.come("gw-3", "zz-lost")
+    await expect(person.page.locator(".line .active")).to_contain_text("gateway/gw-3")
+    await back.close()
+    await expect(person.page.locator(".note")).to_contain_text("Nobody is registered for this resource any longer")
+    await expect(person.page.locator(".timeline .lane")).to_have_count(2)
+
+
 async def test_a_switchover_by_button(person: Person, contenders: Contenders) -> None:
     """It says what will happen, asks for a name and the token, and the role moves to whom was chosen."""
     _, active = await contenders.come("gw-1")
@@ -109,13 +133,9 @@ async def test_a_switchover_by_button(person: Person, contenders: Contenders) ->
 
 async def test_what_nobody_knows_is_drawn_as_such(person: Person, broker: BrokerHere, contenders: Contenders) -> None:
     """★ After its last heartbeat nobody knows whether a holder was active still: hatched, and in words."""
-    silent = ServiceClient(broker.tcp, lease_ms=SHORT_LEASE_MS)  # over tcp its end is no proof
-    await silent.open()
-    await silent.register("gateway", instance_id="gw-1", resource_id="acct", role="active")
+    silent = await _over_tcp(broker, "gw-1", "acct")
     _, standby = await contenders.come("gw-2")
-    session = silent._session  # pyright: ignore[reportPrivateUsage]
-    assert session is not None
-    session._thread.stop()  # pyright: ignore[reportPrivateUsage]
+    _fall_silent(silent)
     await asyncio.wait_for(standby.wait_active(), PATIENCE_S)
     await silent.close()
     await person.look_at("acct")
@@ -324,6 +344,20 @@ async def test_it_fits_a_phone_and_a_keyboard(person: Person, contenders: Conten
 async def _step_down_when_asked(registration: Registration) -> None:
     await (await registration.wait_active()).wait_asked_to_end()
     await registration.resign()
+
+
+async def _over_tcp(broker: BrokerHere, instance_id: str, resource_id: str) -> ServiceClient:
+    """A client that is active, and whose end is no proof."""
+    client = ServiceClient(broker.tcp, lease_ms=SHORT_LEASE_MS)
+    await client.open()
+    await client.register("gateway", instance_id=instance_id, resource_id=resource_id, role="active")
+    return client
+
+
+def _fall_silent(client: ServiceClient) -> None:
+    session = client._session  # pyright: ignore[reportPrivateUsage]
+    assert session is not None
+    session._thread.stop()  # pyright: ignore[reportPrivateUsage]
 
 
 async def _check_with_axe(person: Person) -> None:

@@ -45,6 +45,23 @@ async def test_a_resource_without_a_history_is_named(stage: Stage) -> None:
     assert (code, out) == (1, 'tenure: nobody has been active for "nobody\'s", as far as the store knows\n')
 
 
+async def test_a_resource_that_everybody_has_left_is_told_as_such(stage: Stage) -> None:
+    """`explain` says who was the last to be active and how that ended, and `status` not that nobody ever was."""
+    async with stage.instances("a"):
+        active = (await stage.until(lambda view: view.active is not None)).active
+        assert active is not None
+    code, out = await stage.run("explain", "acct")
+    assert code == 1
+    assert (
+        f"registered for 'acct' any longer; gw/a was the last to be active, with epoch {active.epoch} until 20" in out
+    )
+    assert "; all its tenures: tenure history acct" in out
+    code, out = await stage.run("explain", "never")
+    assert (code, "history" in out) == (1, False)
+    code, out = await stage.run("status")
+    assert (code, out.startswith("Nobody is registered. To stand by")) == (0, True), out
+
+
 async def test_a_paused_resource_stays_without_an_active_until_it_is_resumed(stage: Stage) -> None:
     """`status`, `explain` and `events` say who has paused it, why and until when; `resume` says who is active then."""
     async with stage.instances("b"):

@@ -162,7 +162,7 @@ async def test_a_resource_that_is_gone_is_said_to_be(live: LiveBroker, client: S
         await held.deregister()
         await terminal.shows("acct: nobody is registered for it any more")
         terminal.press("\x1b")
-        await terminal.shows("nobody is registered yet")
+        await terminal.shows("nobody is registered")
 
 
 async def test_another_history_is_shown_from_its_beginning(live: LiveBroker, client: ServiceClient) -> None:

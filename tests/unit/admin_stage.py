@@ -90,12 +90,13 @@ class SceneSource:
         if self.defect is not None:
             raise self.defect
         self.follow()
+        lost = self.table.lost
         if not self.is_away:
             presence, as_of_ms = await self.presence()
-            return Picture(replica=self.replica, presence=presence, is_connected=True, as_of_ms=as_of_ms)
+            return Picture(replica=self.replica, lost=lost, presence=presence, is_connected=True, as_of_ms=as_of_ms)
         if not allow_stale or self.heard_ms is None:
             raise BrokerAwayError(self.heard_ms, is_known=self.heard_ms is not None)
-        return Picture(replica=self.replica, presence={}, is_connected=False, as_of_ms=self.heard_ms)
+        return Picture(replica=self.replica, lost=lost, presence={}, is_connected=False, as_of_ms=self.heard_ms)
 
     async def presence(self) -> tuple[Mapping[int, Presence], int]:
         """How the sessions are doing."""
@@ -117,7 +118,7 @@ class SceneSource:
         if self.is_away:
             raise BrokerAwayError(self.heard_ms)
         self.follow()
-        return await count(self.replica, MEASUREMENTS_FULL)
+        return await count(self.replica, self.table.lost.tenures, MEASUREMENTS_FULL)
 
     async def look_at(self, resource_id: str) -> None:
         """Whether a switchover is under way goes into the table."""

@@ -267,7 +267,11 @@ async def test_health(source: SceneSource, browser: httpx.AsyncClient) -> None:
         ("/services/gw?limit=1", "limit"),
         ("/services/%ff", "service_name"),
         ("/resources?limit=0", "limit"),
-        ("/resources?vacant=perhaps", "vacant"),
+        ("/resources?vacant=perhaps", "vacant has to be true or false"),
+        ("/resources?vacant=null", "vacant is null"),
+        ("/services?at_risk=NULL", "at_risk is null"),
+        ("/services?role=null", "role is null"),
+        ("/events?since=null", "since is null"),
         ("/resources?metadata=%3Dx&metadata=y", "metadata"),
         ("/resources?resource=r1", "resource"),
         ("/resources/%ff", "resource_id"),
@@ -279,4 +283,6 @@ async def test_health(source: SceneSource, browser: httpx.AsyncClient) -> None:
 )
 async def test_a_wrong_parameter_is_named(browser: httpx.AsyncClient, path: str, named: str) -> None:
     """What is none of the words there are, is not `key=value`, or does nothing there is 422 and says which."""
-    assert named in assert_problem(await browser.get(path), 422, "invalid_request")["detail"]
+    detail = assert_problem(await browser.get(path), 422, "invalid_request")["detail"]
+    assert named in detail
+    assert "or null" not in detail, "nobody can write that into an address"

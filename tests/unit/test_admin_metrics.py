@@ -115,8 +115,8 @@ async def test_the_lag_is_what_the_broker_had_more(source: SceneSource) -> None:
     replica = source.replica
     ahead = structs.replace(MEASUREMENTS_FULL, revision=replica.revision + 3)
     behind = structs.replace(MEASUREMENTS_FULL, revision=0)
-    assert (await count(replica, ahead)).event_lag == 3
-    assert (await count(replica, behind)).event_lag == 0
+    assert (await count(replica, {}, ahead)).event_lag == 3
+    assert (await count(replica, {}, behind)).event_lag == 0
 
 
 async def test_a_resource_that_is_left_while_it_is_counted_is_none(
@@ -127,7 +127,7 @@ async def test_a_resource_that_is_left_while_it_is_counted_is_none(
     a = source.scene.client("a")
     a.claim("acct")
     source.follow()
-    counting = count(source.replica, MEASUREMENTS_FULL)
+    counting = count(source.replica, {}, MEASUREMENTS_FULL)
     counting.send(None)  # it lets others have their turn before the first
     a.goodbye()
     source.follow()

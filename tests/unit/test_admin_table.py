@@ -65,6 +65,7 @@ async def test_all_rows_come_first(source: SceneSource) -> None:
         ],
         "standby_count": 2,
         "vacant_since_ms": None,
+        "lost": None,
         "pause": None,
         "switchover": False,
     }

@@ -27,9 +27,8 @@ from tenure.contract.messages import (
     RegisterMany,
     Resign,
 )
-from tenure.contract.vocabulary import ChangeReason, Channel
+from tenure.contract.vocabulary import LOST, ChangeReason, Channel
 from tenure.domain.records import StoredState
-from tenure.domain.succession import LOST
 from tests.contract.records import tenure
 from tests.unit.core_stage import CoreStage, claim_of, codes, standby_of
 

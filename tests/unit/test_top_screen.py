@@ -261,7 +261,7 @@ def test_before_anything_is_known_it_says_so(following: Told) -> None:
     assert plain(TopScreen(following).lines(80, 24)) == ["Asking the broker what is the case …"]
     following.learn(Scene())
     lines = plain(TopScreen(following).lines(80, 24))
-    assert lines[1] == "nobody is registered yet"
+    assert lines[1] == "nobody is registered"
 
 
 def test_who_is_next_as_far_as_there_is_room() -> None:

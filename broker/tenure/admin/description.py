@@ -70,11 +70,16 @@ def openapi_config() -> OpenAPIConfig:
 def describe_as_it_is(app: Litestar) -> None:
     """Mend in the description what Litestar does not say.
 
-    What is wrong is 422, bodies are closed, reading from elsewhere needs the token, and some answers are streams.
+    What is wrong is 422, bodies are closed, no parameter is null, reading from elsewhere needs the token, and some
+    answers are streams.
     """
     for schema in (app.openapi_schema.components.schemas or {}).values() if app.openapi_schema.components else ():
         if schema.title is not None and schema.title.endswith(REQUEST):
             schema.additional_properties = False
+    for parameter in _parameters(app):
+        if isinstance(parameter.schema, Schema) and parameter.schema.one_of:
+            of_values = [one for one in parameter.schema.one_of if getattr(one, "type", None) != OpenAPIType.NULL]
+            parameter.schema.one_of = of_values
     for _, operation, streamed in _operations(app):
         responses = operation.responses or {}
         responses.pop(str(HTTPStatus.BAD_REQUEST.value), None)
@@ -94,6 +99,7 @@ def checked_parameters(app: Litestar) -> Callable[[Request[Any, Any, Any]], None
         )
         for path, operation, _ in _operations(app)
     }
+    no_text = frozenset(one.name for one in _parameters(app) if _has_null(one))
 
     def check(request: Request[Any, Any, Any]) -> None:
         names = known.get(str(getattr(request.route_handler, "operation_id", None)))
@@ -101,6 +107,9 @@ def checked_parameters(app: Litestar) -> Callable[[Request[Any, Any, Any]], None
         if names is not None and unknown:
             there = f"there are {', '.join(sorted(names))}" if names else "this takes none"
             raise ValidationException(f"{', '.join(sorted(set(unknown)))}: there is no such parameter; {there}")
+        nulls = [one for one, value in request.query_params.items() if one in no_text and value.lower() == "null"]
+        if nulls:  # it would be taken for left out, and the answer for filtered
+            raise ValidationException(f"{nulls[0]} is null, which is none of the values that it may have; leave it out")
 
     return check
 
@@ -130,6 +139,18 @@ def _operations(app: Litestar) -> list[tuple[str, Operation, str]]:
         for path, item in (app.openapi_schema.paths or {}).items()
         for operation in _of(item)
     ]
+
+
+def _parameters(app: Litestar) -> list[Parameter]:
+    operations = [operation for _, operation, _ in _operations(app)]
+    return [one for operation in operations for one in operation.parameters or () if isinstance(one, Parameter)]
+
+
+def _has_null(parameter: Parameter) -> bool:
+    """Whether `null` would be taken for leaving a parameter out: it is but for text, which may be any word."""
+    schema = parameter.schema
+    kinds = {getattr(one, "type", None) for one in schema.one_of or ()} if isinstance(schema, Schema) else set()
+    return OpenAPIType.NULL in kinds and OpenAPIType.STRING not in kinds
 
 
 def _of(item: PathItem) -> list[Operation]:

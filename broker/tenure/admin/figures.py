@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
 
 from tenure.contract.measurements import Measurements
+from tenure.sdk.lost import LostTenure
 from tenure.sdk.replica import Replica
 
 SERVICES_MAX: Final = 100
@@ -31,7 +33,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     active: int
     """Resources that somebody is active for: one registration each."""
     vacant: int
-    """Resources that nobody is active for, but for the next ones."""
+    """Resources that nobody is active for, also those that everybody has left; but for the next ones."""
     vacant_and_paused: int
     paused: int
     """Resources that are paused, whether somebody is registered for them or not."""
@@ -43,8 +45,8 @@ class Figures(Struct, frozen=True, kw_only=True):
     """The same of resources without a standby, by the service of the active one."""
 
 
-async def count(replica: Replica, measured: Measurements) -> Figures:
-    """Count what a replica has, and put it beside what the broker has just said."""
+async def count(replica: Replica, lost: Mapping[str, LostTenure], measured: Measurements) -> Figures:
+    """Count what a replica has and what has been lost, and put it beside what the broker has just said."""
     event_lag = max(0, measured.revision - replica.revision)
     registrations = active = vacant = vacant_and_paused = without_standby = 0
     services_vacant = Counter[str]()
@@ -66,13 +68,16 @@ async def count(replica: Replica, measured: Measurements) -> Figures:
         else:
             vacant += 1
             services_vacant.update({row.service_name for row in rows})
+    left = [one for one in lost if one not in replica.resource_ids]
+    paused_and_left = sum(one in replica.pauses for one in left)
+    services_vacant.update(lost[one].service_name for one in left if one not in replica.pauses)
     return Figures(
         measured=measured,
         event_lag=event_lag,
         standbys=registrations - active,
         active=active,
-        vacant=vacant,
-        vacant_and_paused=vacant_and_paused,
+        vacant=vacant + len(left) - paused_and_left,
+        vacant_and_paused=vacant_and_paused + paused_and_left,
         paused=len(replica.pauses),
         without_standby=without_standby,
         services_vacant=dict(services_vacant.most_common(SERVICES_MAX)),

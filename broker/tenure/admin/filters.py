@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from tenure.contract.views import Presence, ServiceInstance, is_at_risk
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
+from tenure.sdk.lost import LostTenure
 from tenure.sdk.replica import Replica
 
 
@@ -45,6 +46,13 @@ class Wanted(Struct, frozen=True, kw_only=True):
             return True
         status, risk = standing(row, replica, presence)
         return self.status in {None, status} and self.at_risk in {None, risk}
+
+    def includes_lost(self, tenure: LostTenure) -> bool:
+        """Whether a resource that everybody has left is wanted: no registration fits, but its service may."""
+        return (
+            self.service_name in {None, tenure.service_name}
+            and Wanted(service_name=self.service_name, resource_id=self.resource_id) == self
+        )
 
 
 EVERYTHING = Wanted()

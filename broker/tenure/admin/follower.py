@@ -196,8 +196,16 @@ class Follower:
             heard_ms, is_known = self.heard_ms, bool(self.replica.history_id)
             if heard_ms is None or not (allow_stale and is_known):
                 raise BrokerAwayError(heard_ms, is_known=is_known) from None
-            return Picture(replica=self.replica, presence={}, is_connected=False, as_of_ms=heard_ms)
-        return Picture(replica=self.replica, presence=presence, is_connected=True, as_of_ms=as_of_ms)
+            return Picture(
+                replica=self.replica, lost=self.table.lost, presence={}, is_connected=False, as_of_ms=heard_ms
+            )
+        return Picture(
+            replica=self.replica,
+            lost=self.table.lost,
+            presence=presence,
+            is_connected=True,
+            as_of_ms=as_of_ms,
+        )
 
     async def presence(self) -> tuple[Mapping[int, Presence], int]:
         """What the broker observes of the sessions, and when.
@@ -292,7 +300,7 @@ class Follower:
 
     async def _count(self) -> Figures:
         measured = await queries.measurements(self)
-        return await count(self.replica, measured)
+        return await count(self.replica, self.table.lost.tenures, measured)
 
     async def _follow(self) -> None:
         """Follow until the listener cannot go on by itself."""

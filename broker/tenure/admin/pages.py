@@ -33,6 +33,7 @@ from tenure.admin.views import (
 from tenure.contract.history import TenurePage as FoundTenures
 from tenure.contract.views import ResourceView, ServiceInstance
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
+from tenure.sdk.lost import LostTenure
 from tenure.sdk.succession import places, why_at_risk
 from tenure.sdk.timeline import StoryEvent, stories
 
@@ -118,19 +119,20 @@ def resource_page(picture: Picture, wanted: Wanted, after: str, limit: int, *, v
     """The first `limit` resources after one that have a wanted registration; those that are vacant, held, or both."""
     replica = picture.replica
     if wanted.resource_id is None:
-        resource_ids = replica.resources_after(after, EXAMINED_MAX)
+        left = [one for one in picture.lost.tenures if one > after and one not in replica.resource_ids]
+        resource_ids = sorted([*replica.resources_after(after, EXAMINED_MAX), *left])[:EXAMINED_MAX]
     else:
-        resource_ids = [one for one in (wanted.resource_id,) if one in replica.resource_ids and one > after]
+        resource_ids = [wanted.resource_id] if wanted.resource_id > after else []
     resources, next_after = _resources(picture, resource_ids, limit, wanted, vacant=vacant)
     return _page(ResourcePage, picture, resources=resources, next_after=next_after)
 
 
 def resource_answer(
-    history_id: str, answer: Answer, tenures: Sequence[StoryEvent], *, is_connected: bool
+    history_id: str, answer: Answer, tenures: Sequence[StoryEvent], lost: LostTenure | None, *, is_connected: bool
 ) -> ResourceAnswer:
     """All that is known of a resource, from what the broker said and the newest events about its tenures."""
     view = answer.found.resource
-    shown = _resource(view, None if is_connected else ())
+    shown = _resource(view, None if is_connected else (), lost)
     return ResourceAnswer(
         history_id=history_id,
         revision=answer.found.revision,
@@ -143,6 +145,7 @@ def resource_answer(
             standbys=shown.standbys,
             standby_count=view.standby_count,
             pause=view.pause,
+            lost=shown.lost,
             switchover=view.switchover,
         ),
         at_risk="" if view.active is None else why_at_risk(view.active),
@@ -201,21 +204,24 @@ def _resources(
         if len(shown) >= limit or shown_count >= LIMIT_MAX or examined >= EXAMINED_MAX:
             return shown, resource_ids[position - 1]
         examined += 1
-        if vacant not in {None, replica.is_vacant(resource_id)}:
+        lost = None if resource_id in replica.resource_ids else picture.lost.tenures.get(resource_id)
+        if vacant not in {None, lost is not None or replica.is_vacant(resource_id)}:
             continue
         if not wanted.is_everything:
             numbers = replica.registrations_for(resource_id)
             examined += len(numbers)
-            if not any(wanted.includes(replica.rows[number], replica, presence) for number in numbers):
+            is_wanted = any(wanted.includes(replica.rows[number], replica, presence) for number in numbers)
+            if not (is_wanted or (lost is not None and wanted.includes_lost(lost))):
                 continue
-        view = replica.resource(resource_id, presence)
-        assert view is not None, "somebody is registered for it"
-        shown.append(_resource(view, presence))
+        view = picture.resource(resource_id)
+        if view is None:  # it is the one that was asked for by name, and nobody is registered for it
+            continue
+        shown.append(_resource(view, presence, lost))
         shown_count += 1 + len(view.standbys)
     return shown, resource_ids[-1] if len(resource_ids) >= EXAMINED_MAX else None
 
 
-def _resource(view: ResourceView, observed: Container[int] | None) -> Resource:
+def _resource(view: ResourceView, observed: Container[int] | None, lost: LostTenure | None) -> Resource:
     """A resource as it is shown; `observed` are the sessions whose presence is known, None means all."""
     return Resource(
         resource_id=view.resource_id,
@@ -224,6 +230,7 @@ def _resource(view: ResourceView, observed: Container[int] | None) -> Resource:
         standbys=[_instance(standby, observed) for standby in view.standbys],
         standby_count=view.standby_count,
         pause=view.pause,
+        lost=lost if view.active is None and not view.standbys else None,
     )
 
 

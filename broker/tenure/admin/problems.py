@@ -145,7 +145,8 @@ def _too_many(_request: AnyRequest, error: TooManyStreamsError) -> Response[Prob
 
 def _invalid(_request: AnyRequest, error: ValidationException) -> Response[Problem]:
     faults = cast("list[dict[str, object]]", error.extra) if isinstance(error.extra, list) else []
-    named = [fault(str(one.get("message")), str(one.get("key"))) for one in faults]
+    # A parameter that may be left out is of a type with null in it, which nobody can write into an address.
+    named = [fault(str(one.get("message")).replace(" | null`", "`"), str(one.get("key"))) for one in faults]
     return problem(HTTPStatus.UNPROCESSABLE_CONTENT, ProblemCode.INVALID_REQUEST, "; ".join(named) or error.detail)
 
 

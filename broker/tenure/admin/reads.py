@@ -231,16 +231,18 @@ async def _resource(source: Source, resource_id: str, *, allow_stale: bool) -> R
     tenures = source.ring.tenures_of(resource_id)
     try:
         answer, is_connected = await source.resource(resource_id), True
-    except RequestRefusedError:
-        raise
-    except (BrokerAwayError, TenureError):
+    except (BrokerAwayError, TenureError) as error:
+        is_lost = isinstance(error, NotFoundError) and resource_id in source.table.lost.tenures
+        if isinstance(error, RequestRefusedError) and not is_lost:
+            raise
         picture = await source.picture(allow_stale=allow_stale)
-        view = picture.replica.resource(resource_id, picture.presence)
+        view = picture.resource(resource_id)
         if view is None:
             raise NotFoundError(f"nobody is registered for {resource_id!r}") from None
         found = FoundResource(revision=picture.replica.revision, resource=view)
         answer, is_connected = Answer(found=found, as_of_ms=picture.as_of_ms), picture.is_connected
-    return resource_answer(source.ring.history_id, answer, tenures, is_connected=is_connected)
+    lost = source.table.lost.tenures.get(resource_id)
+    return resource_answer(source.ring.history_id, answer, tenures, lost, is_connected=is_connected)
 
 
 async def _tenures(source: Source, resource_id: str, before: int, limit: int) -> TenurePage:

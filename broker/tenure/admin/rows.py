@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from tenure.contract.views import Pause, ResourceView
 from tenure.contract.vocabulary import ServiceStatus
+from tenure.sdk.lost import LostTenure
 
 _STANDBYS_SHOWN: Final = 10
 
@@ -48,16 +49,20 @@ class Row(Struct, frozen=True, kw_only=True):
     standby_count: int
     vacant_since_ms: int | None
     """Unix milliseconds since when nobody is active; null if somebody is, or it is not known."""
+    lost: LostTenure | None
+    """Its newest tenure, if that was lost and everybody has left; null while somebody is registered."""
     pause: Pause | None
     """Who let nobody be promoted for it unless somebody asks, why and until when."""
     switchover: bool
     """Whether one is known to be under way."""
 
 
-def row_of(view: ResourceView, vacant_since_ms: int | None, *, is_moving: bool) -> Row:
+def row_of(view: ResourceView, vacant_since_ms: int | None, lost: LostTenure | None, *, is_moving: bool) -> Row:
     """A resource's row; `vacant_since_ms` is when its newest tenure ended, if that is known."""
     active = view.active
     services = {standby.service_name for standby in view.standbys}
+    if lost is not None:
+        services.add(lost.service_name)
     if active is not None:
         services.add(active.service_name)
     return Row(
@@ -85,6 +90,7 @@ def row_of(view: ResourceView, vacant_since_ms: int | None, *, is_moving: bool) 
         ],
         standby_count=view.standby_count,
         vacant_since_ms=vacant_since_ms if active is None else None,
+        lost=lost,
         pause=view.pause,
         switchover=is_moving,
     )

@@ -35,6 +35,7 @@ from tenure.contract.events import (
 )
 from tenure.contract.views import Presence
 from tenure.contract.vocabulary import ServiceRole
+from tenure.sdk.lost import LostResources
 from tenure.sdk.replica import Replica
 
 COALESCE_MS: Final = 50
@@ -89,6 +90,8 @@ class LiveTable:
         """Prepare a table; nothing is computed before somebody watches."""
         self.bell = Bell()
         """Rings when there is something to tell those who watch."""
+        self.lost = LostResources()
+        """What everybody has left, and has nobody active."""
         self._source = source
         self._presence_s = presence_ms / 1_000
         self._coalesce_s = coalesce_ms / 1_000
@@ -113,6 +116,7 @@ class LiveTable:
 
     def begin(self) -> None:
         """There is another replica: whatever it says otherwise has changed."""
+        self.lost.begin(self._source.replica)
         self._vacant_since.clear()
         self._moving.clear()
         if self._keeping is not None:
@@ -122,6 +126,9 @@ class LiveTable:
         """Take in an event that the replica has taken in. It costs next to nothing while nobody watches."""
         if isinstance(event, RoleChangedEvent):
             self._note_vacancy(event)
+        forgotten = self.lost.observe(event, self._source.replica)
+        if forgotten is not None:
+            self._mark(forgotten)
         if self._keeping is None:
             return
         match event:
@@ -272,14 +279,16 @@ class LiveTable:
         return turn
 
     def _compute(self, resource_id: str) -> None:
-        view = self._source.replica.resource(resource_id, self._presence)
+        replica = self._source.replica
+        view = self.lost.view(resource_id, replica, self._presence)
         if view is None:
             if self._rows.pop(resource_id, None) is not None:
                 self._stamp(resource_id)
                 self._forget_gone()
             return
-        since_ms = self._vacant_since.get(resource_id)
-        row = _encoder.encode(row_of(view, since_ms, is_moving=resource_id in self._moving))
+        lost = None if resource_id in replica.resource_ids else self.lost.tenures[resource_id]
+        since_ms = self._vacant_since.get(resource_id) if lost is None else lost.ended_ms
+        row = _encoder.encode(row_of(view, since_ms, lost, is_moving=resource_id in self._moving))
         if self._rows.get(resource_id) != row:
             self._rows[resource_id] = row
             self._stamp(resource_id)
@@ -305,7 +314,7 @@ class LiveTable:
     def _take_all(self) -> None:
         replica = self._source.replica
         self._crowd.begin(replica)
-        self._marked = {*self._rows, *replica.resource_ids}
+        self._marked = {*self._rows, *replica.resource_ids, *self.lost.tenures}
         self._has_marked.set()
 
     def _forget(self) -> None:

@@ -12,8 +12,9 @@ from msgspec import Struct
 
 from tenure.contract.events import AnyEvent
 from tenure.contract.limits import PAGE_ITEMS_MAX
-from tenure.contract.views import Pause, Presence, Switchover
+from tenure.contract.views import Pause, Presence, ResourceView, Switchover
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
+from tenure.sdk.lost import LostResources, LostTenure
 from tenure.sdk.replica import Replica
 from tenure.sdk.succession import Place
 from tenure.sdk.timeline import Story
@@ -26,11 +27,16 @@ class Picture(Struct, frozen=True, kw_only=True):
     """The registry as far as it is known."""
 
     replica: Replica
+    lost: LostResources
     presence: Mapping[int, Presence]
     """What the broker observes of the sessions; empty if the broker is away."""
     is_connected: bool
     as_of_ms: int
     """Unix milliseconds: when the sessions were observed, or the broker was heard last if it is away."""
+
+    def resource(self, resource_id: str) -> ResourceView | None:
+        """Who is active for a resource and who would be next; None if nobody is registered and no tenure was lost."""
+        return self.lost.view(resource_id, self.replica, self.presence)
 
 
 class Instance(Struct, frozen=True, kw_only=True):
@@ -82,6 +88,8 @@ class Resource(Struct, frozen=True, kw_only=True):
     """How many stand by in all."""
     pause: Pause | None
     """Who let nobody be promoted for it unless somebody asks, why and until when; null if nobody did."""
+    lost: LostTenure | None
+    """Its newest tenure, if that was lost and nobody has been registered since its last registration ended; or null."""
 
 
 class ResourceDetail(Resource, frozen=True, kw_only=True):

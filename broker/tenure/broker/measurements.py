@@ -18,9 +18,8 @@ from tenure.contract.errors import ErrorCode
 from tenure.contract.events import AnyEvent, RoleChangedEvent, SessionClosedEvent, SessionOpenedEvent
 from tenure.contract.measurements import Count, Histogram, Measurements
 from tenure.contract.messages import ClientMessage
-from tenure.contract.vocabulary import ChangeReason, ServiceRole
+from tenure.contract.vocabulary import LOST, ChangeReason, ServiceRole
 from tenure.domain.records import StoredState
-from tenure.domain.succession import LOST
 
 # 50 µs is less than any commit takes; beyond a second clients begin to repeat what they asked for.
 _LATENCIES_US: Final = (50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000)

@@ -7,16 +7,9 @@ Among those: healthy before degraded, then the higher priority, then whoever has
 
 from __future__ import annotations
 
-from typing import Final
-
-from tenure.contract.vocabulary import ChangeReason, ServiceStatus
+from tenure.contract.vocabulary import LOST, ChangeReason, ServiceStatus
 from tenure.domain.records import Registration
 from tenure.domain.state import Resource, State, Switchover
-
-LOST: Final = frozenset({
-    ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.CONFIRMED_DEAD, ChangeReason.GIVEN_UP, ChangeReason.RESTORED,
-})  # fmt: skip
-"""Why tenures end that nobody meant to end: what follows on one of these is a failover."""
 
 
 def may_succeed(registration: Registration, resource: Resource, status: ServiceStatus) -> bool:

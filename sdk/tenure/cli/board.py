@@ -21,6 +21,7 @@ from tenure.contract.events import (
 )
 from tenure.contract.views import Presence, ResourceView, is_at_risk
 from tenure.contract.vocabulary import ServiceStatus
+from tenure.sdk.lost import LostResources
 from tenure.sdk.replica import Replica
 from tenure.sdk.succession import why_not_eligible
 
@@ -64,24 +65,29 @@ def trouble_of(view: ResourceView) -> Trouble:
 
 
 class Board:
-    """All resources of a replica, or those of one service."""
+    """All resources of a replica and those that were lost, or those of one service."""
 
     def __init__(self, service_name: str | None = None) -> None:
         self._service_name = service_name
+        self._lost = LostResources()
         self.begin(Replica())
 
     def begin(self, replica: Replica) -> None:
         """Forget everything, and show this replica from now on."""
         self.replica = replica
+        self._lost.begin(replica)
         self._presence: Mapping[int, Presence] = {}
         self._rows: dict[str, _Row] = {}
         self._resources_of: dict[int, set[str]] = {}
         self._lease_ms: dict[int, int] = {}
-        self._changed: set[str] = set(replica.resource_ids)
+        self._changed: set[str] = {*replica.resource_ids, *self._lost.tenures}
         self._sorted: list[str] | None = None
 
     def apply(self, event: AnyEvent) -> None:
         """Take note of an event that the replica has taken in."""
+        forgotten = self._lost.observe(event, self.replica)
+        if forgotten is not None:
+            self._changed.add(forgotten)
         match event:
             case RoleChangedEvent() | RegistrationUpdatedEvent() | ResourcePausedEvent() | ResourceResumedEvent():
                 self._changed.add(event.resource_id)
@@ -128,13 +134,13 @@ class Board:
 
     def view(self, resource_id: str) -> ResourceView | None:
         """A resource as it is; None if it is gone."""
-        return self.replica.resource(resource_id, self._presence) if resource_id in self._rows else None
+        return self._lost.view(resource_id, self.replica, self._presence) if resource_id in self._rows else None
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _look_at(self, resource_id: str) -> None:
         old = self._rows.pop(resource_id, None)
-        view = self.replica.resource(resource_id, self._presence)
+        view = self._lost.view(resource_id, self.replica, self._presence)
         new = None if view is None else self._row(view)
         if new is not None:
             self._rows[resource_id] = new
@@ -150,11 +156,13 @@ class Board:
 
     def _row(self, view: ResourceView) -> _Row | None:
         instances = (*(() if view.active is None else (view.active,)), *view.standbys)
-        if self._service_name is not None and all(one.service_name != self._service_name for one in instances):
+        lost = self._lost.tenures.get(view.resource_id)
+        people = instances or (() if lost is None else (lost,))
+        if self._service_name is not None and all(one.service_name != self._service_name for one in people):
             return None
         for instance in instances:
             self._lease_ms[instance.session] = instance.lease_ms
-        names = "\n".join([view.resource_id, *(f"{one.service_name}/{one.instance_id}" for one in instances)])
+        names = "\n".join([view.resource_id, *(f"{one.service_name}/{one.instance_id}" for one in people)])
         sessions = tuple(instance.session for instance in instances)
         return _Row(trouble_of(view), view.pause is not None, names.lower(), sessions)
 

@@ -17,12 +17,14 @@ from tenure.cli.options import READ_TIMEOUT_MS, AsJson, Endpoints
 from tenure.cli.pause import paused_until
 from tenure.cli.progress import under_way
 from tenure.contract.codec import to_json
+from tenure.contract.errors import NotFoundError
 from tenure.contract.messages import GetResource, Resource
 from tenure.contract.views import ResourceView
+from tenure.sdk import queries
 from tenure.sdk.queries import Asks
 from tenure.sdk.reader import Reader
 from tenure.sdk.succession import Place, places, why_at_risk
-from tenure.sdk.timeline import Story, StoryEvent, how_long_nobody, stories
+from tenure.sdk.timeline import Story, StoryEvent, how_it_ended, how_long_nobody, stories
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
@@ -47,7 +49,7 @@ def explain(
     before the resource's last instance left, is told as far as the events say it, which know of no commit and no first
     activity.
 
-    Exit code 1 if nobody is registered for the resource, 69 if no broker answers.
+    Exit code 1 if nobody is registered for the resource, with how its last tenure ended; 69 if no broker answers.
     """
     explanation = run_async(_read(tuple(endpoint or ()), resource, moves))
     sys.stdout.write(to_json(explanation) + "\n" if as_json else "".join(f"{line}\n" for line in lines_of(explanation)))
@@ -55,7 +57,23 @@ def explain(
 
 async def _read(endpoints: tuple[str, ...], resource_id: str, count: int) -> Explanation:
     async with Reader(*endpoints, timeout_ms=READ_TIMEOUT_MS) as reader:
-        return await Explainer(reader, resource_id, count).read()
+        try:
+            return await Explainer(reader, resource_id, count).read()
+        except NotFoundError as unknown:
+            raise (await _left(reader, resource_id) or unknown) from None
+
+
+async def _left(asks: Asks, resource_id: str) -> NotFoundError | None:
+    """How the newest tenure of a resource ended that nobody is registered for; None if none is kept."""
+    tenures = (await queries.tenures(asks, resource_id, limit=1)).tenures
+    if not tenures or tenures[0].ended_ms is None or tenures[0].end_reason is None:
+        return None
+    last, when = tenures[0], _clock(tenures[0].ended_ms)
+    return NotFoundError(
+        f"nobody is registered for {resource_id!r} any longer; {last.service_name}/{last.instance_id} was the last to "
+        f"be active, with epoch {last.epoch} until {when}: {how_it_ended(tenures[0].end_reason, last.by)}; "
+        f"all its tenures: tenure history {shlex.quote(resource_id)}"
+    )
 
 
 class Explainer:

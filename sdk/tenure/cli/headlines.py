@@ -47,7 +47,7 @@ def counts_line(following: Following) -> Text:
     all_of_them = "1 resource" if len(board) == 1 else f"{len(board):,} resources"
     was = "" if following.is_live else "last known: "
     if not len(board):
-        return Text(f"{was}nobody is registered yet")
+        return Text(f"{was}nobody is registered")
     return Text(f"{was}{all_of_them}: ").append_text(
         Text(", ").join(parts) if parts else Text("all is well", style="green")
     )

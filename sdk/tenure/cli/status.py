@@ -53,7 +53,7 @@ def status(
         sys.stdout.write(rendered(views, None if sys.stdout.isatty() else _WIDE))
     else:
         Console(stderr=True, soft_wrap=True).print(
-            "Nobody is registered yet. To stand by for a resource: tenure run --service NAME -- CMD"
+            "Nobody is registered. To stand by for a resource: tenure run --service NAME -- CMD"
         )
 
 

@@ -123,7 +123,7 @@ class TopScreen:
         board = self._following.board
         views = [view for resource_id in ids if (view := board.view(resource_id)) is not None]
         if not views:
-            nobody = "no name contains this" if self._filter else "nobody is registered yet"
+            nobody = "no name contains this" if self._filter else "nobody is registered"
             return [Text("RESOURCE", style="bold"), Text(nobody, style="dim")]
         self._columns.fit(views, width)
         is_live = self._following.is_live

@@ -6,6 +6,7 @@ Every member's value is what travels and what is stored, so renaming one is a pr
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class ServiceRole(StrEnum):
@@ -55,6 +56,12 @@ class ChangeReason(StrEnum):
     DIED = "died"  # the kernel reported the process's exit
     CONFIRMED_DEAD = "confirmed_dead"  # a person vouched that the process is dead
     RESTORED = "restored"  # it was active in the backup that a store was restored from, and nobody knows for how long
+
+
+LOST: Final = frozenset({
+    ChangeReason.EXPIRED, ChangeReason.DIED, ChangeReason.CONFIRMED_DEAD, ChangeReason.GIVEN_UP, ChangeReason.RESTORED,
+})  # fmt: skip
+"""Why tenures end that nobody meant to end: what follows on one of these is a failover."""
 
 
 class ResumeReason(StrEnum):

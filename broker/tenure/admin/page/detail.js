@@ -51,12 +51,13 @@ export class Detail {
     const number = ++this.#asked;
     const where = path("resources", id);
     try {
-      const found = await get(`${where}?stale=true`);
-      const tenures = found.connected ? (await get(`${where}/history?limit=200`)).tenures : (this.#found?.tenures ?? null);
+      const found = await get(`${where}?stale=true`).catch(noneIfUnknown);
+      const isAway = found && !found.connected;
+      const tenures = isAway ? (this.#found?.tenures ?? null) : (await get(`${where}/history?limit=200`)).tenures;
       if (number === this.#asked) this.#found = { found, tenures };
     } catch (error) {
       if (number !== this.#asked) return;
-      if (error.status === 404) this.#found = { error: "Nobody is registered for this resource (any longer)." };
+      if (error.status === 404) this.#found = { error: "Nobody is registered for this resource, and nobody has been active for it as far as is known." };
       else if (!this.#found) this.#found = { error: error.message };
     }
     if (number === this.#asked && id === this.#id) this.#draw();
@@ -70,6 +71,12 @@ export class Detail {
       return;
     }
     const past = this.#past(tenures);
+    if (!found) {
+      this.element.replaceChildren(back, h("h1", { id: "detail-title" }, this.#id),
+        h("p", { className: "note" }, "Nobody is registered for this resource any longer."),
+        h("section", { className: "card" }, h("h2", {}, "Who was active when"), past));
+      return;
+    }
     const resource = { ...found.resource, standbys: found.resource.standbys.map((one, index) => ({ ...one, may_succeed: found.succession[index].is_eligible })) };
     const row = this.#live.rows.get(this.#id) ?? resource;
     const focused = document.activeElement?.id;
@@ -104,13 +111,20 @@ export class Detail {
         ? button("cancel-switchover", "Call off the move …", askForCancel)
         : h("button", { id: "switchover", type: "button", className: "act main", disabled: !canMove, onclick: () => askForSwitchover(resource),
             title: canMove ? "" : resource.active ? "nobody can take over" : "nobody is active" }, "Move the role …"),
-      resource.pause ? button("resume", "Resume failover …", askForResume) : button("pause", "Pause failover …", askForPause),
+      resource.pause ? button("resume", "Resume failover …", askForResume) : resource.lost ? null : button("pause", "Pause failover …", askForPause),
     ];
   }
 }
 
+/** For a resource that nobody is registered for: it may have a past. */
+function noneIfUnknown(error) {
+  if (error.status === 404) return null;
+  throw error;
+}
+
 function notes({ resource, at_risk: risk }) {
   const said = [];
+  if (resource.lost) said.push(`${named(resource.lost)} was lost (${resource.lost.reason}, ${dayAndClock(resource.lost.ended_ms)}), and nobody is registered any longer: start one.`);
   if (risk) said.push(`At risk: ${risk}.`);
   if (resource.pause) {
     const { by, why, until_ms: untilMs } = resource.pause;

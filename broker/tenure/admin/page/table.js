@@ -94,7 +94,7 @@ export class Table {
     empty.hidden = this.#shown.length > 0;
     empty.textContent = all
       ? "No resource matches. Clear the search or choose “resources” above."
-      : "Nobody is registered yet. Start one with  tenure run --service demo -- sleep 600";
+      : "Nobody is registered. Start one with  tenure run --service demo -- sleep 600";
   }
 
   #chosen(rows) {
@@ -221,7 +221,7 @@ const texts = new WeakMap();
 function textOf(row) {
   let text = texts.get(row);
   if (text === undefined) {
-    const people = [row.active, ...row.standbys].filter(Boolean).map(named);
+    const people = [row.active, row.lost, ...row.standbys].filter(Boolean).map(named);
     text = [row.resource_id, ...row.service_names, ...people].join("\n").toLowerCase();
     texts.set(row, text);
   }
@@ -242,7 +242,8 @@ function drawnRow(row) {
     {},
     h("th", { scope: "row" }, h("a", { href: `#/resources/${encodeURIComponent(row.resource_id)}` }, row.resource_id),
       h("div", { className: "sub" }, row.service_names.join(", "))),
-    h("td", { "data-label": "Active" }, active ? named(active) : isVacant(row) ? h("span", { className: "badge bad" }, "nobody") : "…"),
+    h("td", { "data-label": "Active" }, active ? named(active) : isVacant(row) ? h("span", { className: "badge bad" }, "nobody") : "…",
+      row.lost ? h("div", { className: "sub" }, `${named(row.lost)} was lost: ${row.lost.reason}`) : ""),
     h("td", { "data-label": "Epoch", className: "number" }, active ? String(row.epoch) : "–"),
     h("td", { "data-label": "For", className: "number" }, active ? ago(active.since_ms) : row.vacant_since_ms ? ago(row.vacant_since_ms) : "–"),
     h("td", { "data-label": "Next in line" }, standbys.length ? h("ol", { className: "queue" }, standbys) : h("span", { className: "sub" }, "nobody")),
@@ -260,6 +261,7 @@ export function health(row) {
   else add(row.active.status === "healthy" ? "good" : "warn", row.active.status);
   if (row.switchover) add("warn", "moving");
   if (row.pause) add("warn", "paused");
-  if (!row.standbys.some((one) => one.may_succeed)) add("warn", "no standby ready");
+  if (row.lost) add("bad", "nobody is there");
+  else if (!row.standbys.some((one) => one.may_succeed)) add("warn", "no standby ready");
   return badges;
 }
