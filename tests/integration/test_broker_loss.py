@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 from structlog.testing import capture_logs
@@ -24,6 +26,7 @@ from tenure.sdk.connection_changes import ConnectionChanges
 from tenure.sdk.registering import HOLD_LIMIT_MS_DEFAULT
 from tenure.storage.memory import MemoryStore
 from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, BrokerHere, until_changed
+from tests.integration.served import served
 
 LEASE_MS = 1_000
 HOLD_MS = 600_000
@@ -202,3 +205,53 @@ async def test_a_follower_that_does_not_read_keeps_its_newest_changes() -> None:
     kept = [state async for state in follower]
 
     assert kept == 500 * [ConnectionState.CONNECTED, ConnectionState.SUSPENDED]
+
+
+@pytest.mark.parametrize("leave", [Registration.resign, Registration.deregister])
+async def test_who_leaves_while_the_broker_stands_still_is_not_said_to_have_been_active_all_the_time(
+    leave: Callable[[Registration], Awaitable[object]],
+) -> None:
+    """★ Its word waits, beside heartbeats from before it and after it: nothing is certain of what nobody heard."""
+    with served() as broker:
+        async with ServiceClient(broker.ipc, lease_ms=LEASE_MS) as client:
+            registration = await client.register("gw", instance_id="a", resource_id="acct", role="active")
+            changes = client.connection_changes()
+            broker.process.send_signal(signal.SIGSTOP)
+            try:
+                leaving = asyncio.ensure_future(leave(registration))
+                await until_connection_is(changes, ConnectionState.LOST)
+                woken_ms = time.time_ns() // 1_000_000
+            finally:
+                broker.process.send_signal(signal.SIGCONT)
+            await asyncio.wait_for(leaving, PATIENCE_S)
+            tenure = (await client.tenures("acct")).tenures[-1]
+
+    assert tenure.end_reason is not None
+    assert tenure.certain_until_ms is None or tenure.certain_until_ms < woken_ms
+    assert tenure.possible_until_ms is not None
+
+
+async def test_who_leaves_while_there_is_no_broker_is_not_said_to_have_been_active_all_the_time(
+    broker: BrokerHere,
+) -> None:
+    """★ The next one hears of it from a request that says no time, or from a heartbeat that does."""
+    async with ServiceClient(broker.ipc, lease_ms=LEASE_MS) as client:
+        registration = await client.register("gw", instance_id="a", resource_id="acct", role="active")
+        changes = client.connection_changes()
+        await broker.stop()
+        leaving = asyncio.ensure_future(registration.resign())
+        await until_connection_is(changes, ConnectionState.LOST)
+        woken_ms = time.time_ns() // 1_000_000
+        await broker.start()
+        await asyncio.wait_for(leaving, PATIENCE_S)
+        tenure = (await client.tenures("acct")).tenures[-1]
+
+    assert tenure.end_reason is ChangeReason.RESIGNED
+    assert tenure.certain_until_ms is None or tenure.certain_until_ms < woken_ms
+
+
+async def until_connection_is(changes: ConnectionChanges, state: ConnectionState) -> None:
+    """Wait until a client says that it stands so."""
+    async with asyncio.timeout(PATIENCE_S):
+        while await anext(changes) is not state:
+            pass

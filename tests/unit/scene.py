@@ -135,6 +135,8 @@ class Scene:
         self.now_ms = 1_000.0
         self.set_back_ms = 0
         """How far the time of day is behind what it was."""
+        self.waited_ms = 0
+        """For how long what is said now may have waited for the broker to read it."""
         self.is_committing = is_committing
         """Whether whatever is decided is committed at once."""
         self.ledger = Ledger()
@@ -147,7 +149,7 @@ class Scene:
     @property
     def now(self) -> Instant:
         """The time of the next decision."""
-        return Instant(self.now_ms, 1_700_000_000_000 + int(self.now_ms) - self.set_back_ms)
+        return Instant(self.now_ms, 1_700_000_000_000 + int(self.now_ms) - self.set_back_ms, self.waited_ms)
 
     @property
     def events(self) -> list[AnyEvent]:

@@ -88,7 +88,7 @@ def test_whoever_is_dead_is_ended_again(
 
 def test_the_next_one_is_promoted_in_the_commit_that_takes_the_proof() -> None:
     """★ Whoever was heard before the refusal needs no heartbeat after it, and the silence of the dead is told truly."""
-    stage, session = a_and_b(silent_ms=300)
+    stage, session = a_and_b(silent_ms=LEASE_MS / 2 + 1)
     die(stage, session)
     for _ in range(2):
         decided(stage)
@@ -98,7 +98,7 @@ def test_the_next_one_is_promoted_in_the_commit_that_takes_the_proof() -> None:
     pushes = stage.commit()
 
     ended = next(event for event in stage.published if isinstance(event, DeregisteredEvent))
-    assert ended.silent_ms == 500
+    assert ended.silent_ms == LEASE_MS / 2 + 201
     assert [push.to for push in pushes if isinstance(push.message, RoleStatements)] == ["b/control"]
     assert stage.core.registry.state.ended == {}
 

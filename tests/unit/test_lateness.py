@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import pytest
 import structlog
+from msgspec import structs
 from structlog.testing import capture_logs
 from structlog.typing import FilteringBoundLogger
 
 from tenure.broker import lateness
 from tenure.broker.clock import LeaseClock
+from tenure.broker.connections import Route
 from tenure.broker.lateness import Lateness
 from tenure.broker.measurements import Buckets
+from tenure.broker.peers import NOBODY
+from tenure.contract import codec
+from tenure.contract.messages import Heartbeat
+from tenure.contract.vocabulary import Channel
+from tests.unit.core_stage import CoreStage, hello_of
 
 LATE_MS = 20
 
@@ -66,3 +73,43 @@ def test_a_message_before_its_time_is_not_measured(stage: Stage) -> None:
     stage.pass_ms(50)
     stage.lateness.note()
     assert sum(stage.lags.histogram().counts) == 0
+
+
+def test_what_is_read_after_a_stall_may_have_come_when_it_began(stage: Stage) -> None:
+    """★ For as long as the stall lasted, and at most a quarter of a second; a short one soon after it hides nothing."""
+    assert stage.lateness.waited_ms == 0
+    stage.lateness.plan(100)
+    stage.pass_ms(4_100)
+    stage.lateness.note()
+    assert stage.lateness.waited_ms == 4_000
+    stage.lateness.plan(10)
+    stage.pass_ms(110)
+    stage.lateness.note()
+    assert stage.lateness.waited_ms == 4_110
+    stage.pass_ms(140)
+    assert stage.lateness.waited_ms == 0
+
+
+def test_what_came_in_a_short_stall_is_soon_read(stage: Stage) -> None:
+    """A machine that is busy, and late now and then, makes nobody's word doubtful for long."""
+    stage.pass_ms(30)
+    stage.lateness.note()
+    stage.pass_ms(29)
+    assert stage.lateness.waited_ms == 59
+    stage.pass_ms(1)
+    assert stage.lateness.waited_ms == 0
+
+
+@pytest.mark.parametrize(("hello_s", "waited_ms"), [(1.0, 4_000), (5.5, 500)])
+def test_nothing_waited_for_longer_than_its_connection_is_known(hello_s: float, waited_ms: int) -> None:
+    """★ Over one that was made after a stall comes news; over an older one may come what was sent when that began."""
+    stage, route = CoreStage(), Route(0, b"a")
+    hello = codec.encode(hello_of("a", Channel.CONTROL))
+    stage.core.receive(route, [b"1", hello], NOBODY, stage.now, hello_s)
+    stage.commit()
+    now = structs.replace(stage.now, waited_ms=4_000)
+
+    stage.core.receive(route, [b"2", codec.encode(Heartbeat(sequence=1))], NOBODY, now, 6.0)
+
+    (presence,) = stage.core.registry.state.sessions.values()
+    assert now.unix_ms - presence.heard_unix_ms == waited_ms

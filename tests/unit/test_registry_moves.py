@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from msgspec import structs
 
@@ -9,10 +11,10 @@ from tenure.contract.errors import InstanceAliveError, InvalidRequestError, Limi
 from tenure.contract.events import DeregisteredEvent, RoleChangedEvent, SessionClosedEvent
 from tenure.contract.interventions import ExpireSession, SessionEnded, Switchover
 from tenure.contract.limits import GIVEN_UP_MAX
-from tenure.contract.messages import Entered, GivenUp, Heartbeat
+from tenure.contract.messages import Entered, GivenUp, Heartbeat, Registered
 from tenure.contract.views import Presence
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
-from tests.unit.scene import LEASE_MS, Scene
+from tests.unit.scene import LEASE_MS, Client, Scene
 
 ACTIVE = ServiceRole.ACTIVE
 
@@ -111,6 +113,84 @@ def test_what_a_holder_tells_at_once_was_so_until_then() -> None:
         ended = next(event for event in scene.events if getattr(event, "old_role", None) is ACTIVE)
         assert isinstance(ended, RoleChangedEvent)
         assert (ended.reason, ended.silent_ms) == (ChangeReason.RESIGNED, 0 if given_up is None else 700)
+
+
+LEAVINGS: dict[ChangeReason, Callable[[Scene, Client, Registered], object]] = {
+    ChangeReason.RESIGNED: lambda _, client, held: client.resign(held),
+    ChangeReason.DEREGISTERED: lambda _, client, held: client.deregister(held),
+    ChangeReason.GOODBYE: lambda _, client, __: client.goodbye(),
+    ChangeReason.DIED: lambda scene, client, _: scene.end_session(client),
+}
+
+
+def silence_at_the_end(scene: Scene, reason: ChangeReason) -> int | None:
+    """For how long nothing was known of a holder, says the event of its end, which has this reason."""
+    (ended,) = [one for one in scene.events if isinstance(one, RoleChangedEvent) and one.old_role is ACTIVE]
+    assert ended.reason is reason
+    return ended.silent_ms
+
+
+@pytest.mark.parametrize("reason", LEAVINGS)
+@pytest.mark.parametrize(("away_ms", "told", "seen"), [(1_000, 0, 0), (1_001, None, 1_001)])
+def test_who_leaves_while_no_broker_listens_may_have_left_long_ago(
+    reason: ChangeReason, away_ms: int, told: int | None, seen: int | None
+) -> None:
+    """★ What is heard of one that is late, by the time of day, is no word on when: half the lease is the bound."""
+    scene = Scene()
+    a = scene.client("a")
+    held = a.claim("r")
+    scene.set_back_ms -= away_ms
+
+    LEAVINGS[reason](scene, a, held)
+
+    assert silence_at_the_end(scene, reason) == (seen if reason is ChangeReason.DIED else told)
+    if reason is ChangeReason.RESIGNED:
+        assert scene.moves("r")[-1].last_heard_ms == (0 if told is None else scene.now.unix_ms)
+
+
+@pytest.mark.parametrize("reason", LEAVINGS)
+def test_who_leaves_before_it_is_heard_by_a_new_broker_may_have_left_long_ago(reason: ChangeReason) -> None:
+    """★ The new broker does not know for how long nobody listened."""
+    scene = Scene()
+    a = scene.client("a")
+    held = a.claim("r")
+    scene.restart()
+
+    LEAVINGS[reason](scene, a, held)
+
+    assert silence_at_the_end(scene, reason) is None
+
+
+@pytest.mark.parametrize("reason", LEAVINGS)
+def test_what_lay_unread_while_the_broker_stood_still_is_no_news(reason: ChangeReason) -> None:
+    """★ A heartbeat that is read after a stall may have come when that began: its sender may have left since."""
+    scene = Scene()
+    a = scene.client("a")
+    held = a.claim("r")
+    scene.set_back_ms -= 4_000
+    scene.waited_ms = 3_900
+    a.beat()
+    scene.now_ms += 10
+    scene.waited_ms = 0
+
+    LEAVINGS[reason](scene, a, held)
+
+    assert silence_at_the_end(scene, reason) == (3_910 if reason is ChangeReason.DIED else None)
+
+
+@pytest.mark.parametrize(("waited_ms", "silent_ms"), [(1_000, 300), (1_001, None)])
+@pytest.mark.parametrize("declined", [True, False])
+def test_how_long_ago_is_no_date_if_it_lay_unread(waited_ms: int, silent_ms: int | None, *, declined: bool) -> None:
+    """★ It counts back from when it was sent, which nobody knows of what waited for a broker that stood still."""
+    scene = Scene()
+    a = scene.client("a")
+    held = a.claim("r")
+    scene.set_back_ms -= 4_000
+    scene.waited_ms = waited_ms
+
+    a.beat(ServiceStatus.HEALTHY, GivenUp(epoch=held.epoch, declined=declined, ago_ms=300))
+
+    assert silence_at_the_end(scene, ChangeReason.RESIGNED if declined else ChangeReason.GIVEN_UP) == silent_ms
 
 
 def test_a_silence_is_as_long_as_the_day_has_it() -> None:

@@ -175,9 +175,9 @@ class TenureShown(Struct, frozen=True, kw_only=True):
     ended_ms: int | None
     """When its end was decided; null while it lasts, as are the next five."""
     certain_until_ms: int | None
-    """Until when it was active for certain: its own word, a proof, or its newest heartbeat. Null: that is not known."""
+    """Until when it was active for certain: its own word or a proof in time, or its newest heartbeat; null: unknown."""
     possible_until_ms: int | None
-    """From when on it cannot have been active; null also if a restore has left that open."""
+    """From when on it cannot have been active, if a word on its death was right; null also after a restore."""
     duration_ms: int | None
     """How long it lasted at most."""
     reason: ChangeReason | None

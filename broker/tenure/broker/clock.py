@@ -62,6 +62,6 @@ class LeaseClock:
         if late_ms > 0:
             self._held_ns += round(late_ms * _NS_PER_MS)
 
-    def instant(self) -> Instant:
-        """The time of a decision made now."""
-        return Instant(self.now_ms(), self._wall() // _NS_PER_MS)
+    def instant(self, waited_ms: int = 0) -> Instant:
+        """The time of a decision made now, on what may have waited for so long."""
+        return Instant(self.now_ms(), self._wall() // _NS_PER_MS, waited_ms)

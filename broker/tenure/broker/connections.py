@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from tenure.broker.peers import Peer
 from tenure.contract.messages import Hello
 from tenure.contract.vocabulary import Channel
+from tenure.domain.records import Instant
 from tenure.domain.registry import Origin
 
 
@@ -29,7 +30,7 @@ class Route(Struct, frozen=True, gc=False):
 class Connection:
     """One connection that has said hello."""
 
-    __slots__ = ("channel", "in_flight", "is_superseded", "number", "origin", "peer", "route", "session")
+    __slots__ = ("channel", "in_flight", "is_superseded", "number", "origin", "peer", "route", "session", "since_s")
 
     def __init__(self, route: Route, session: int, channel: Channel, number: int, peer: Peer) -> None:
         self.route = route
@@ -38,6 +39,8 @@ class Connection:
         self.in_flight = 0
         """Requests taken from it and not answered yet."""
         self.is_superseded = False
+        self.since_s = 0.0
+        """When its newest hello was read, by the clock that says when answers leave."""
 
     def speak_for(self, session: int, channel: Channel, number: int) -> None:
         """It has said hello, for this session."""
@@ -47,6 +50,12 @@ class Connection:
         self.number = number
         self.origin = Origin(session=session, identity=self.peer.identity)
         """The same as the registry is told it with each request."""
+
+    def as_of(self, now: Instant, received_s: float) -> Instant:
+        """The time of a decision on what has come over it: nothing waited since before its hello was read."""
+        if not now.waited_ms:
+            return now
+        return structs.replace(now, waited_ms=min(now.waited_ms, int(1_000 * (received_s - self.since_s))))
 
 
 class Connections:

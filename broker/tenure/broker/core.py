@@ -163,7 +163,8 @@ class BrokerCore:
         except RequestRefusedError as refusal:
             self._refuse_unknown(route, request_id, refusal)
             return None
-        self._record(self.registry.apply(request, connection.origin, now), connection, asked, request)
+        decision = self.registry.apply(request, connection.origin, connection.as_of(now, received_s))
+        self._record(decision, connection, asked, request)
         return request
 
     def tick(self, now: Instant) -> None:
@@ -316,6 +317,7 @@ class BrokerCore:
             return
         welcome = msgspec.structs.replace(reply, events_endpoints=self._events_endpoints, broker=self._broker)
         connection = self.connections.admit(route, reply.session, hello, peer)
+        connection.since_s = asked.received_s
         self._record(msgspec.structs.replace(decision, reply=welcome), connection, asked, hello)
 
     def _check_load(self, connection: Connection | None, request: ClientMessage) -> None:

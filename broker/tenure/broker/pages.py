@@ -109,8 +109,6 @@ def _bounds(kept: KeptTenure, ended_ms: int) -> tuple[int | None, int | None]:
     if reason is ChangeReason.RESTORED:
         return ended_ms, None
     silent_ms = None if kept.end is None else kept.end.silent_ms
-    if reason is ChangeReason.DIED or (kept.end is None and reason in TOLD):
-        silent_ms = 0
     if silent_ms is None:
         return None, ended_ms
     certain_until_ms = max(kept.tenure.began_ms, ended_ms - silent_ms)

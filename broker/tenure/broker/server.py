@@ -229,7 +229,7 @@ class Broker:
 
         The clock is read after all of them came: a heartbeat renews a lease from after it was sent, never from before.
         """
-        core, now, received_s = self._core, self._clock.instant(), monotonic()
+        core, now, received_s = self._core, self._clock.instant(self._lateness.waited_ms), monotonic()
         for received in messages:
             try:
                 request = core.receive(received.route, received.frames, received.peer, now, received_s)

@@ -97,7 +97,7 @@ class Draft:
             SessionOpenedEvent(revision=revision, at_ms=self.now.unix_ms, lease_ms=lease_ms, client=client)
         )
         presence = self.state.sessions[revision]
-        presence.heard_from(self.now.now_ms, self.now.unix_ms)
+        presence.heard_from(self.now.now_ms, self.now.came_unix_ms)
         return presence
 
     def change_status(self, presence: Presence, status: ServiceStatus) -> None:
@@ -356,7 +356,7 @@ class Draft:
         presence = self.state.sessions[registration.session]
         if presence.has_lapsed:
             self.bereft[registration.session] = None
-        return begin_move(resource, registration, presence, reason, self.now.unix_ms, switchover, ago_ms)
+        return begin_move(resource, registration, presence, reason, self.now, switchover, ago_ms)
 
     def _role_changed(
         self,

@@ -64,7 +64,7 @@ def renew(draft: Draft, presence: Presence, heartbeat: Heartbeat, committed: int
 
 
 def _heard(presence: Presence, heartbeat: Heartbeat, now: Instant) -> None:
-    presence.heard_from(now.now_ms, now.unix_ms)
+    presence.heard_from(now.now_ms, now.came_unix_ms)
     presence.heard = True
     presence.loop_lag_ms = heartbeat.loop_lag_ms
     presence.margin_ms = heartbeat.margin_ms

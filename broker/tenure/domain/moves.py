@@ -12,13 +12,13 @@ from msgspec import structs
 
 from tenure.contract.views import Move
 from tenure.contract.vocabulary import ChangeReason
-from tenure.domain.records import Registration
+from tenure.domain.records import Instant, Registration
 from tenure.domain.state import Presence, Resource, Switchover
 
 TOLD: Final = frozenset({
     ChangeReason.RESIGNED, ChangeReason.SWITCHOVER, ChangeReason.DEREGISTERED, ChangeReason.GOODBYE,
 })  # fmt: skip
-"""Ends that a holder tells itself: at once where it can, else with how long ago."""
+"""Ends that a holder tells itself: at once where it can, else with how long ago, or late."""
 _MOVES_MAX: Final = 8  # of a resource: what an operator asks about is the last one or two
 
 
@@ -27,19 +27,22 @@ def begin_move(
     old: Registration,
     presence: Presence,
     reason: ChangeReason,
-    unix_ms: int,
+    now: Instant,
     switchover: Switchover | None,
     ago_ms: int | None,
 ) -> int | None:
     """A tenure has ended; returns for how long nothing has been known of its holder, None if not since the start.
 
-    `ago_ms` is how long ago it had stopped, if it says so itself. By the time of day, which goes on when leases do not.
+    `ago_ms` is how long ago it had stopped, if it says so itself. By the time of day, which goes on when leases do not:
+    a holder that is late by it may have stopped while no broker listened, and an `ago_ms` that lay unread is no date.
     """
+    unix_ms = now.unix_ms
     silent_ms = max(0, unix_ms - presence.heard_unix_ms) if presence.heard_unix_ms else None
-    if ago_ms is not None:
+    is_in_time = silent_ms is not None and not presence.is_overdue(silent_ms)
+    if ago_ms is not None and not presence.is_overdue(now.waited_ms):
         silent_ms = max(0, min(ago_ms, unix_ms - old.since_ms))
     elif reason in TOLD:
-        silent_ms = 0
+        silent_ms = 0 if is_in_time else None
     elif reason is ChangeReason.GIVEN_UP:
         silent_ms = None
     move = Move(
@@ -53,7 +56,7 @@ def begin_move(
         ended_ms=unix_ms,
     )
     resource.moves = (*resource.moves[1 - _MOVES_MAX :], move)
-    return silent_ms
+    return 0 if reason is ChangeReason.DIED and is_in_time else silent_ms  # the kernel sees an exit when it happens
 
 
 def complete_move(resource: Resource, new: Registration, unix_ms: int) -> None:

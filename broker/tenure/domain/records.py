@@ -26,6 +26,13 @@ class Instant(Struct, frozen=True, gc=False):
     """The broker's lease clock: it never jumps, and only differences mean anything."""
     unix_ms: int
     """Wall time, for people's eyes."""
+    waited_ms: int = 0
+    """For how long at most what is decided on may have waited to be read, because the broker stood still."""
+
+    @property
+    def came_unix_ms(self) -> int:
+        """When what is decided on came, at the earliest."""
+        return self.unix_ms - self.waited_ms
 
 
 class Session(Struct, frozen=True, kw_only=True, gc=False, array_like=True):

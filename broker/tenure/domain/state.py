@@ -94,9 +94,13 @@ class Presence:
         """How long the broker waits for the next heartbeat, at least 0."""
         return max(0, int(self.expires_at_ms - now_ms))
 
+    def is_overdue(self, silent_ms: float) -> bool:
+        """Whether a silence of so long makes it late."""
+        return silent_ms > self.record.lease_ms / 2
+
     def status(self, now_ms: float) -> ServiceStatus:
         """The status it reported, or `late` when its heartbeats are overdue by more than half the lease."""
-        if now_ms - self.last_heard_ms > self.record.lease_ms / 2:
+        if self.is_overdue(now_ms - self.last_heard_ms):
             return ServiceStatus.LATE
         return self.record.status if self.heard else ServiceStatus.STARTING
 

@@ -148,7 +148,7 @@ def _role_changed(event: RoleChangedEvent) -> list[Part]:
     facts: list[str] = []
     if event.previous_holder is not None:
         facts.append(f"after {event.previous_holder.instance_id} (epoch {event.previous_holder.epoch})")
-    if event.silent_ms is not None and event.reason in _LOSSES:
+    if event.silent_ms and event.reason in _LOSSES:
         facts.append(f"silent for {event.silent_ms:,} ms")
     elif event.silent_ms is not None and event.reason is ChangeReason.GIVEN_UP:
         facts.append(f"it had stopped {event.silent_ms:,} ms before")

@@ -47,8 +47,8 @@ class RoleChangedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag
     silent_ms: int | None = None
     """With the end of a tenure: for how long before it nothing is known of the holder.
 
-    That is since its newest heartbeat came; or since it had stopped, if it told its end itself. None: it was not heard
-    since the broker was started, or does not say when it stopped.
+    That is since its newest heartbeat came; or since it had stopped, if it told its end itself or its process was seen
+    to end. None: it was not heard since the broker was started, or does not say when it stopped.
     """
     by: str = ""
     """With a switchover or a confirmed death: who asked for it or vouched for it."""

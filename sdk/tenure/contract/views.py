@@ -126,9 +126,15 @@ class TenureView(Struct, frozen=True, kw_only=True):
     """The revision of the event that ended it."""
     end_reason: ChangeReason | None = None
     certain_until_ms: int | None = None
-    """Until when it was active for certain: its own word, a proof, or its newest heartbeat. None: that is not known."""
+    """Until when it was active for certain; None: that is not known.
+
+    It is its own word or a proof, if it was heard in time or says how long ago it stopped; else its newest heartbeat.
+    """
     possible_until_ms: int | None = None
-    """From when on it cannot have been active; None also if a restore has left that open."""
+    """From when on it cannot have been active; None also if a restore has left that open.
+
+    If a person confirmed its death, that is so if the word was right.
+    """
     by: str = ""
     """Who asked for its end or vouched for it, as far as its event is kept."""
 

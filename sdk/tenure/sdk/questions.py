@@ -55,8 +55,8 @@ class Questions:
         """Who was active for a resource from when to when, the newest first, as far as the store keeps it.
 
         A page at a time: ask again with `before` = `next_before` until that is None. Where a holder did not tell its
-        end itself, that is when the broker decided it: it was active for certain until `certain_until_ms`, when it was
-        heard last, and at most until `possible_until_ms`.
+        end itself, and in time, that is when the broker decided it: it was active for certain until
+        `certain_until_ms`, when it was heard last, and at most until `possible_until_ms`.
 
         Raises:
             InvalidRequestError: The limit is not 1 to 1,000.
