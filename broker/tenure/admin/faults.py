@@ -29,15 +29,11 @@ _MISSING: Final = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
 _SAID: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]] = (
     (re.compile(r"Expected `int` >= (-?\d+)"), lambda found: f"has to be at least {int(found[1]):,}"),
     (re.compile(r"Expected `int` <= (-?\d+)"), lambda found: f"has to be at most {int(found[1]):,}"),
-    (
-        re.compile(r"Expected `str` of length >= (\d+)"),
-        lambda found: f"has to have {int(found[1]):,} characters or more",
-    ),
+    (re.compile(r"Expected `(?:str|array)` of length >= 1$"), lambda _: "must not be empty"),
     (
         re.compile(r"Expected `str` of length <= (\d+)"),
         lambda found: f"has to have at most {int(found[1]):,} characters",
     ),
-    (re.compile(r"Expected `array` of length >= (\d+)"), lambda found: f"has to have {int(found[1]):,} items or more"),
     (re.compile(r"Expected `array` of length <= (\d+)"), lambda found: f"has to have at most {int(found[1]):,} items"),
     (re.compile(r"Expected `str` matching regex '(.*)'"), lambda found: f"has to have {found[1]!r} in it"),
     (re.compile(r"Expected `([a-z |]+)`, got `([a-z]+)`"), lambda found: f"has to be {_kinds(found[1])}"),
