@@ -10,6 +10,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from tenure.admin import reads
 from tenure.contract.history import ListTenures, TenurePage
 from tenure.contract.interventions import ChangeRoles, PauseResource, ResumeResource, RoleChange
 from tenure.contract.views import TenureView
@@ -135,6 +136,28 @@ async def test_who_was_active_when(
     assert await ask(browser, "/resources/r/history", before=10, limit=2, stale="true") == body | {"connected": False}
     unknown = assert_problem(await browser.get("/resources/r/history?stale=true"), 503, "broker_unavailable")
     assert "stale" not in unknown["detail"], "nobody has asked for this before"
+
+
+async def test_the_newest_pages_are_remembered(
+    source: SceneSource, browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bounded number, by when they were answered last: what was asked for again outlasts what was not."""
+    found = TenurePage(
+        history_id=HISTORY, tenures=(TenureView(epoch=9, service_name="svc", instance_id="b", began_ms=200),)
+    )
+
+    async def stored(_: ListTenures, __: type[TenurePage]) -> TenurePage:
+        return found
+
+    monkeypatch.setattr(source, "request", stored)
+    monkeypatch.setattr(reads, "_HISTORIES_REMEMBERED", 2)
+    for limit in (1, 2, 1, 3):
+        await ask(browser, "/resources/r/history", limit=limit)
+    source.is_away = True
+
+    asked = [await browser.get(f"/resources/r/history?limit={limit}&stale=true") for limit in (1, 2, 3)]
+
+    assert [one.status_code for one in asked] == [200, 503, 200]
 
 
 async def test_nobody_has_heard_of_it(

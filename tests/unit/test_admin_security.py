@@ -6,11 +6,13 @@ import os
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
+from litestar.types import HTTPReceiveMessage, Message, Receive, Scope, Send
 
+from tenure.admin.security import Gate, Security
 from tenure.admin.token import TokenUnusableError, default_state, make_token, read_token, token_path
 from tests.unit.admin_stage import TOKEN, SceneSource, application, asking, assert_problem, watching
 
@@ -126,6 +128,30 @@ async def test_the_head_of_a_stream_ends_by_itself(source: SceneSource) -> None:
         assert (watcher.status, watcher.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
         assert await watcher.rest() == b""
     assert source.streams.count == 0
+
+
+async def test_nothing_follows_on_a_head_that_was_sent() -> None:
+    """★ Its end is said with it: what the application goes on to say is for nobody, and no server would take it."""
+    sent: list[Message] = []
+
+    async def wordy(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await send({"type": "http.response.body", "body": b"b", "more_body": False})
+
+    async def nothing() -> HTTPReceiveMessage:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def note(message: Message) -> None:
+        sent.append(message)
+
+    asked = {"type": "http", "method": "HEAD", "path": "/", "raw_path": b"/", "headers": [(b"host", b"localhost")]}
+    await Gate(wordy, Security(token=TOKEN, is_local_only=True))(cast("Scope", asked), nothing, note)
+
+    assert [(one["type"], one.get("body")) for one in sent] == [
+        ("http.response.start", None),
+        ("http.response.body", b""),
+    ]
 
 
 async def test_head_changes_nothing(browser: httpx.AsyncClient) -> None:

@@ -266,6 +266,20 @@ def test_a_heartbeat_after_the_end_of_its_lease_shows_that_nothing_was_left() ->
     assert (after.total - before.total, after.counts[0] - before.counts[0]) == (0, 1)
 
 
+def test_a_heartbeat_of_a_session_that_lapsed_shows_that_nothing_was_left() -> None:
+    """★ It goes on for as long as it may hold its role, which is no lease: never more than all of that is left."""
+    stage = CoreStage()
+    stage.open("a", lease_ms=1_000)
+    stage.says("a/requests", structs.replace(claim_of("a"), hold_limit_ms=60_000))
+    stage.commit()
+    before = measured(stage).lease_margins_permille
+    stage.now_ms += 2_500
+    stage.core.tick(stage.now)
+    stage.beat("a")
+    after = measured(stage).lease_margins_permille
+    assert (after.total - before.total, after.counts[0] - before.counts[0]) == (0, 1)
+
+
 def test_a_heartbeat_of_no_session_shows_nothing() -> None:
     """It is refused, and there is no lease that could be left."""
     stage = CoreStage()
