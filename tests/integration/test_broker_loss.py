@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from structlog.testing import capture_logs
@@ -218,6 +218,7 @@ async def test_who_leaves_while_the_broker_stands_still_is_not_said_to_have_been
             changes = client.connection_changes()
             broker.process.send_signal(signal.SIGSTOP)
             try:
+                await until_connection_is(changes, ConnectionState.SUSPENDED)  # heartbeats lie unread by now
                 leaving = asyncio.ensure_future(leave(registration))
                 await until_connection_is(changes, ConnectionState.LOST)
                 woken_ms = time.time_ns() // 1_000_000
@@ -250,7 +251,7 @@ async def test_who_leaves_while_there_is_no_broker_is_not_said_to_have_been_acti
     assert tenure.certain_until_ms is None or tenure.certain_until_ms < woken_ms
 
 
-async def until_connection_is(changes: ConnectionChanges, state: ConnectionState) -> None:
+async def until_connection_is(changes: AsyncIterator[ConnectionState], state: ConnectionState) -> None:
     """Wait until a client says that it stands so."""
     async with asyncio.timeout(PATIENCE_S):
         while await anext(changes) is not state:

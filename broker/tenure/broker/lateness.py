@@ -16,7 +16,7 @@ from tenure.broker.clock import LeaseClock
 from tenure.broker.measurements import Buckets
 
 _WORTH_TELLING_MS: Final = 250
-_READ_AFTER_MS: Final = 250  # for so long after a stall, at most, what came in it is still being read
+_READ_AFTER_MS: Final = 500  # for so long after a stall, at most, what came in it is still being read
 
 
 class Lateness:
