@@ -30,7 +30,10 @@ MOVED = Move(
     (ChangeReason.REVOKED, 10_000, "nobody was active for at least 4 and at most 2,004 ms"),
     (ChangeReason.CONFIRMED_DEAD, 10_000, "nobody was active for at least 4 and at most 2,004 ms"),
     (ChangeReason.EXPIRED, 0, "nobody was active for at least 4 ms"),
-    (ChangeReason.DIED, 10_000, "nobody was active for 4 ms"),
+    (ChangeReason.DIED, 11_000, "nobody was active for 4 ms"),
+    (ChangeReason.DIED, 10_999, "nobody was active for at least 4 and at most 1,005 ms"),
+    (ChangeReason.DIED, 0, "nobody was active for at least 4 ms"),
+    (ChangeReason.GOODBYE, 0, "nobody was active for at least 4 ms"),
     (ChangeReason.GOODBYE, 12_000, "nobody was active for 4 ms"),
     (ChangeReason.RESTORED, 0, None),
 ])  # fmt: skip

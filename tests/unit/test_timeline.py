@@ -68,6 +68,19 @@ def test_a_proof_of_death_needs_no_suspicion() -> None:
     assert (story.new_instance_id, story.new_epoch, story.gap_ms) == ("", 0, None)
 
 
+def test_of_a_death_that_was_seen_events_do_not_know_when_the_last_heartbeat_came() -> None:
+    """They say that nothing was unknown of it until then: no step is made up."""
+    scene = Scene()
+    a = scene.client("a")
+    a.claim("r")
+    scene.now_ms += 300
+    scene.end_session(a)
+
+    (story,) = stories((), role_events(scene), 3)
+
+    assert [step.what for step in story.steps] == ["the tenure of a was over: proof of death, by the kernel"]
+
+
 def test_a_held_tenure_is_suspected_by_the_lease_and_lost_by_the_hold_limit() -> None:
     """The two are different waits."""
     scene = Scene()

@@ -5,14 +5,9 @@ Views carry times as unix milliseconds for people's eyes; nothing is decided by 
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec import Struct, field
 
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
-
-_SILENT: Final = frozenset({ChangeReason.EXPIRED, ChangeReason.REVOKED, ChangeReason.CONFIRMED_DEAD})
-"""Ends that nobody saw: somewhere between when the holder was heard last and when the end was decided."""
 
 
 class Holder(Struct, frozen=True, kw_only=True):
@@ -194,9 +189,13 @@ class Move(Struct, frozen=True, kw_only=True, gc=False):
     def gap_max_ms(self) -> int | None:
         """How long nobody was active, at most: more than `gap_ms` if the old holder fell silent; None if not known.
 
-        That is also if it was silent since the broker was started.
+        That is also if it was silent since the broker was started, or left late without saying when it stopped. An exit
+        that the kernel reports is seen when it happens, unless the holder was late: the broker may have been away.
         """
-        return self._gap_since(self.last_heard_ms) if self.end_reason in _SILENT else self.gap_ms
+        if self.end_reason is ChangeReason.RESTORED:
+            return None
+        is_seen = self.end_reason is ChangeReason.DIED and 2 * (self.ended_ms - self.last_heard_ms) <= self.lease_ms
+        return self._gap_since(self.ended_ms if is_seen else self.last_heard_ms)
 
     def _gap_since(self, over_ms: int) -> int | None:
         return self.entered_ms - over_ms if self.entered_ms and over_ms else None

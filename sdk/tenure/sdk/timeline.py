@@ -159,7 +159,7 @@ def _story(
         if move.last_heard_ms:
             happened.append((move.last_heard_ms, f"{old} stopped, as it said itself when it was heard again"))
         happened.append((move.ended_ms, f"{old} was heard again, and said that it had stopped{when}"))
-    elif move.last_heard_ms and move.end_reason in _UNTOLD:
+    elif 0 < move.last_heard_ms < move.ended_ms and move.end_reason in _UNTOLD:
         happened.append((move.last_heard_ms, f"{old} was heard for the last time"))
         late_ms = move.last_heard_ms + move.lease_ms // 2
         if move.lease_ms and late_ms < move.ended_ms:
