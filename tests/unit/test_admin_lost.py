@@ -9,6 +9,7 @@ import pytest
 
 from tenure.contract.interventions import PauseResource
 from tenure.contract.messages import Register
+from tenure.contract.vocabulary import ServiceRole
 from tenure.sdk import lost
 from tests.unit.admin_stage import SceneSource, application, ask, asking, assert_problem, watching
 from tests.unit.live_page import Page, live_page, who
@@ -31,9 +32,7 @@ def lose(source: SceneSource, resource_id: str, service_name: str = "svc") -> in
     """Somebody comes, is active alone, and dies; the epoch."""
     client = source.scene.client("gone")
     registered = client.register(
-        Register(
-            service_name=service_name, instance_id="gone", resource_id=resource_id, role="active", on_conflict="standby"
-        )
+        Register(service_name=service_name, instance_id="gone", resource_id=resource_id, role=ServiceRole.ACTIVE)
     )
     source.scene.end_session(client)
     source.follow()

@@ -148,8 +148,9 @@ def _parameters(app: Litestar) -> list[Parameter]:
 
 def _has_null(parameter: Parameter) -> bool:
     """Whether `null` would be taken for leaving a parameter out: it is but for text, which may be any word."""
-    schema = parameter.schema
-    kinds = {getattr(one, "type", None) for one in schema.one_of or ()} if isinstance(schema, Schema) else set()
+    if not isinstance(parameter.schema, Schema):
+        return False
+    kinds = {getattr(one, "type", None) for one in parameter.schema.one_of or ()}
     return OpenAPIType.NULL in kinds and OpenAPIType.STRING not in kinds
 
 
