@@ -52,6 +52,10 @@ async def rest_of(reader: asyncio.StreamReader) -> bytes:
     return b""
 
 
+def _leave_open(_: Connection) -> None:
+    """What uvicorn is to do when it has waited for long enough."""
+
+
 @pytest.mark.parametrize(
     ("said", "answered"),
     [
@@ -68,7 +72,7 @@ async def test_who_does_not_finish_is_hung_up_on(
 
     uvicorn's own limit, which looks at silence alone and is longer, has no part in it.
     """
-    monkeypatch.setattr(Connection, "timeout_keep_alive_handler", lambda _: None)
+    monkeypatch.setattr(Connection, "timeout_keep_alive_handler", _leave_open)
     monkeypatch.setattr(Connection, "head_s", HURRY_S)
     async with connected(browser, said) as reader:
         assert answered in await rest_of(reader)
