@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.scenarios import SCENARIOS
+from tests.simulation.variants import BROKEN
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
@@ -32,3 +35,10 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
 def test_there_are_pages_to_look_at() -> None:
     """The pages are found, so that the tests above cannot pass by looking at nothing."""
     assert {"README.md", "ARCHITECTURE.md", "guarantees.md", "sdk.md", "cli.md"} <= {page.name for page in PAGES}
+
+
+def test_as_many_variants_and_scenarios_are_claimed_as_there_are() -> None:
+    """docs/guarantees.md counts them, and would go on to do so when others come."""
+    page = (ROOT / "docs" / "guarantees.md").read_text()
+    assert f"broken on purpose: {len(BROKEN)} variants" in page
+    assert f"real processes: {len(SCENARIOS)} scenarios" in page
