@@ -14,7 +14,7 @@ from tests.simulation.variants import BROKEN
 
 pytestmark = pytest.mark.usefixtures("unmeasured")  # unit tests reach every line
 SEEDS_MAX: Final = 1_000
-"""Most are caught within ten seeds, each so far within three hundred; which one it is changes with every message more."""
+"""Most are caught within ten seeds, each so far within three hundred; which one changes with every message more."""
 
 BELIEFS: Final = {"two actives", "believed too long", "entered again", "left in silence", "history", "epochs"}
 COPIES: Final = {*BELIEFS, "old copy", "listener"}  # an old copy that goes on tells listeners another story, too
