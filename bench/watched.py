@@ -23,7 +23,7 @@ import httpx
 import typer
 from msgspec import Struct
 
-from bench import browser, processes
+from bench import processes
 from bench.cores import Cores, choose_cores, on_core
 from bench.latencies import Latencies
 from bench.loops import open_loop
@@ -175,6 +175,8 @@ def _take_turn(plan: Plan, place: Place, endpoint: str, looking: Looking, found:
 
 async def _look(plan: Plan, endpoint: str, url: str, found: Found) -> None:
     """Open the page again and again, and watch one role on it move."""
+    from bench import browser  # noqa: PLC0415  (it is large, and the collector would walk through it in every bench)
+
     async with _contenders(endpoint) as contenders, browser.chromium() as chromium:
         for _ in range(plan.loads):
             taken_ns = await browser.load_ns(chromium, url, plan.resources)
