@@ -38,6 +38,7 @@ class RequestChannel:
         self._socket: Socket | None = None
         self._fd = -1
         self._timer: asyncio.TimerHandle | None = None
+        self._is_traced = tracing.is_on()  # asking for each request would cost more than sending it
         self._looks_soon = False
         """Whether to send what is due, and to look for answers, is planned already."""
 
@@ -55,7 +56,7 @@ class RequestChannel:
             BrokerUnavailableError: It was never sent; it was certainly not carried out.
             asyncio.CancelledError: As for a time-out, the outcome is unknown unless it was never sent.
         """
-        if not tracing.is_on():
+        if not self._is_traced:
             return await self._request(message, timeout_ms)
         with tracing.requesting(message) as trace:
             return await self._request(message, timeout_ms, trace)
