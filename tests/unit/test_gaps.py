@@ -48,6 +48,19 @@ def test_how_long_nobody_was_active_is_as_exact_as_the_end_is_known(
     assert told_gap(story) == said
 
 
+def test_who_was_promoted_and_never_active_ended_no_vacancy() -> None:
+    """★ Nobody was active while it held the role either: the next gap has no upper end that is known."""
+    never = structs.replace(MOVED, entered_ms=0)
+    then = structs.replace(
+        MOVED, old_epoch=50, old_instance_id="b", last_heard_ms=11_999, ended_ms=14_000, new_epoch=60, entered_ms=14_009
+    )
+
+    first, second = stories([never, then], [], 3)
+
+    assert told_gap(first) is None
+    assert told_gap(second) == "nobody was active for at least 9 ms"
+
+
 def test_the_gap_of_a_move_that_only_events_tell_is_told_as_about() -> None:
     """★ The longest vacancies are those that outlived the broker, or everybody: the promotion ends them, about."""
     scene = Scene()

@@ -178,6 +178,26 @@ def test_what_lay_unread_while_the_broker_stood_still_is_no_news(reason: ChangeR
     assert silence_at_the_end(scene, reason) == (3_910 if reason is ChangeReason.DIED else None)
 
 
+def test_a_heartbeat_that_tells_of_a_tenure_came_after_that_began() -> None:
+    """★ However long it may have lain unread: nobody is heard for the last time before he was promoted."""
+    scene = Scene()
+    a, b, c = scene.client("a"), scene.client("b"), scene.client("c")
+    a.claim("r")
+    b.stand_by("r")
+    c.stand_by("r")
+    a.goodbye()
+    promoted_ms = scene.now.unix_ms
+    scene.now_ms += 10
+    scene.waited_ms = 3_900
+    b.beat(entered=(Entered(epoch=scene.moves("r")[-1].new_epoch, ago_ms=0),))
+    scene.waited_ms = 0
+    scene.pass_ms(LEASE_MS, c)
+
+    move = scene.moves("r")[-1]
+
+    assert (move.old_instance_id, move.last_heard_ms) == ("b", promoted_ms)
+
+
 @pytest.mark.parametrize(("waited_ms", "silent_ms"), [(1_000, 300), (1_001, None)])
 @pytest.mark.parametrize("declined", [True, False])
 def test_how_long_ago_is_no_date_if_it_lay_unread(waited_ms: int, silent_ms: int | None, *, declined: bool) -> None:

@@ -101,7 +101,7 @@ def _counted(figures: Figures) -> list[Metric]:
         _gauge("tenure_resources_active", "Resources that somebody is active for.", figures.active),
         _gauges(
             "tenure_resources_vacant",
-            "Resources that somebody is registered for and nobody is active for, by whether they are paused.",
+            "Resources that nobody is active for, also those that everybody has left since they were lost, by pause.",
             "paused",
             {"false": figures.vacant, "true": figures.vacant_and_paused},
         ),

@@ -56,7 +56,9 @@ def renew(draft: Draft, presence: Presence, heartbeat: Heartbeat, committed: int
     for epoch, ago_ms in {entered.epoch: entered.ago_ms for entered in reversed(heartbeat.entered)}.items():
         number = presence.tenures.get(epoch)
         if number is not None:
-            resource = state.resources[state.registrations[number].resource_id]
+            registration = state.registrations[number]
+            presence.heard_unix_ms = max(presence.heard_unix_ms, registration.since_ms)  # it was sent after that began
+            resource = state.resources[registration.resource_id]
             moves.note_entered(resource, epoch, draft.now.unix_ms - ago_ms)
     if heartbeat.status.may_be_promoted and not might_be_promoted:
         _fill_with(draft, presence, heartbeat.status)

@@ -79,8 +79,11 @@ def stories(moves: Sequence[Move], events: Sequence[StoryEvent], count: int) -> 
     ends = {event.epoch: event for event in changes if _is_end(event)}
     begins = {event.epoch: event for event in changes if event.new_role is ServiceRole.ACTIVE}
     known = {move.old_epoch: move for move in _moves_of(changes)} | {move.old_epoch: move for move in moves}
-    told = [known[epoch] for epoch in sorted(known)]
-    return [_story(move, ends.get(move.old_epoch), begins.get(move.new_epoch), pauses) for move in told[-count:]]
+    newest = [known[epoch] for epoch in sorted(known)][-count:]
+    told = [_story(move, ends.get(move.old_epoch), begins.get(move.new_epoch), pauses) for move in newest]
+    # While a role is held by somebody who was promoted and is never active, nobody is: how long it was before, too.
+    never_active = {move.new_epoch for move in known.values() if move.lease_ms and not move.entered_ms}
+    return [structs.replace(one, gap_max_ms=None) if one.old_epoch in never_active else one for one in told]
 
 
 def how_it_ended(reason: ChangeReason, by: str = "") -> str:
