@@ -319,7 +319,7 @@ class Broker:
         if self._has_fault:
             return
         try:
-            self._core.end_session(session, ChangeReason.DIED, self._clock.instant())
+            self._core.end_session(session, ChangeReason.DIED, self._clock.instant(self._lateness.waited_ms))
         except Exception:
             self._stop_deciding()
             return

@@ -19,6 +19,7 @@ TOLD: Final = frozenset({
     ChangeReason.RESIGNED, ChangeReason.SWITCHOVER, ChangeReason.DEREGISTERED, ChangeReason.GOODBYE,
 })  # fmt: skip
 """Ends that a holder tells itself: at once where it can, else with how long ago, or late."""
+_DATED_MS: Final = 100  # what lay unread for longer, while the broker stood still, is not taken for news
 _MOVES_MAX: Final = 8  # of a resource: what an operator asks about is the last one or two
 
 
@@ -34,17 +35,20 @@ def begin_move(
     """A tenure has ended; returns for how long nothing has been known of its holder, None if not since the start.
 
     `ago_ms` is how long ago it had stopped, if it says so itself. By the time of day, which goes on when leases do not:
-    a holder that is late by it may have stopped while no broker listened, and an `ago_ms` that lay unread is no date.
+    a holder that is late by it may have stopped while no broker listened, and what lay unread says nothing of when.
     """
     unix_ms = now.unix_ms
     silent_ms = max(0, unix_ms - presence.heard_unix_ms) if presence.heard_unix_ms else None
-    is_in_time = silent_ms is not None and not presence.is_overdue(silent_ms)
-    if ago_ms is not None and not presence.is_overdue(now.waited_ms):
+    is_dated = now.waited_ms <= _DATED_MS
+    is_in_time = is_dated and silent_ms is not None and not presence.is_overdue(silent_ms)
+    if ago_ms is not None and is_dated:
         silent_ms = max(0, min(ago_ms, unix_ms - old.since_ms))
     elif reason in TOLD:
         silent_ms = 0 if is_in_time else None
     elif reason is ChangeReason.GIVEN_UP:
         silent_ms = None
+    elif reason is ChangeReason.DIED and is_in_time:
+        silent_ms = 0  # the kernel sees an exit when it happens
     move = Move(
         old_epoch=old.epoch,
         old_instance_id=old.instance_id,
@@ -56,7 +60,7 @@ def begin_move(
         ended_ms=unix_ms,
     )
     resource.moves = (*resource.moves[1 - _MOVES_MAX :], move)
-    return 0 if reason is ChangeReason.DIED and is_in_time else silent_ms  # the kernel sees an exit when it happens
+    return silent_ms
 
 
 def complete_move(resource: Resource, new: Registration, unix_ms: int) -> None:

@@ -155,7 +155,7 @@ class Move(Struct, frozen=True, kw_only=True, gc=False):
     hold_limit_ms: int = 0
     """How long the old tenure lasted in silence, if longer than the lease."""
     last_heard_ms: int
-    """When the old holder's newest heartbeat came; or when it had stopped, if it said that itself in a later one."""
+    """When the old holder's newest heartbeat came; or when it had stopped, if it said so or the kernel saw it."""
     asked_ms: int = 0
     """When a switchover asked for its end."""
     ended_ms: int
@@ -189,13 +189,9 @@ class Move(Struct, frozen=True, kw_only=True, gc=False):
     def gap_max_ms(self) -> int | None:
         """How long nobody was active, at most: more than `gap_ms` if the old holder fell silent; None if not known.
 
-        That is also if it was silent since the broker was started, or left late without saying when it stopped. An exit
-        that the kernel reports is seen when it happens, unless the holder was late: the broker may have been away.
+        That is also if it was silent since the broker was started, or left late without saying when it stopped.
         """
-        if self.end_reason is ChangeReason.RESTORED:
-            return None
-        is_seen = self.end_reason is ChangeReason.DIED and 2 * (self.ended_ms - self.last_heard_ms) <= self.lease_ms
-        return self._gap_since(self.ended_ms if is_seen else self.last_heard_ms)
+        return None if self.end_reason is ChangeReason.RESTORED else self._gap_since(self.last_heard_ms)
 
     def _gap_since(self, over_ms: int) -> int | None:
         return self.entered_ms - over_ms if self.entered_ms and over_ms else None
