@@ -75,9 +75,17 @@ async def tenure(*arguments: str, environ: dict[str, str] | None = None) -> Asyn
 
 
 async def output_of(*arguments: str, environ: dict[str, str] | None = None) -> tuple[int, str]:
-    """Run a `tenure` command to its end: exit code, and standard output and error together."""
-    async with tenure(*arguments, environ=environ) as command, asyncio.timeout(PATIENCE_S):
-        out, _ = await command.process.communicate()
+    """Run a `tenure` command to its end: exit code, and standard output and error together.
+
+    One that does not end is made to say where it is.
+    """
+    async with tenure(*arguments, environ={**(environ or {}), "PYTHONFAULTHANDLER": "1"}) as command:
+        ending = asyncio.ensure_future(command.process.communicate())
+        done, _ = await asyncio.wait([ending], timeout=PATIENCE_S)
+        if not done:
+            command.send(signal.SIGABRT)
+        out, _ = await ending
+        assert done, f"tenure {' '.join(arguments)} did not end: {out.decode()}"
         return await command.exit_code(), out.decode()
 
 
