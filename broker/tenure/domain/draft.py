@@ -24,7 +24,7 @@ from tenure.contract.events import (
 )
 from tenure.contract.messages import Register, RoleStatement, StepDown
 from tenure.contract.vocabulary import ChangeReason, ServiceRole, ServiceStatus
-from tenure.domain.moves import begin_move, complete_move
+from tenure.domain.moves import begin_move, complete_move, previous_holder
 from tenure.domain.reads import statement_of
 from tenure.domain.records import (
     NO_METADATA,
@@ -200,7 +200,7 @@ class Draft:
                 new_role=role,
                 epoch=registration.epoch,
                 reason=ChangeReason.REGISTERED,
-                previous_holder=_holder_of(previous) if role is ServiceRole.ACTIVE else None,
+                previous_holder=previous_holder(previous) if role is ServiceRole.ACTIVE else None,
                 session=registration.session,
                 lease_ms=presence.record.lease_ms,
                 status=presence.record.status,
@@ -254,7 +254,7 @@ class Draft:
         planned = self.planned.get(registration.resource_id)
         if planned is not None and reason is ChangeReason.SWITCHOVER:
             by = planned.by
-        self._role_changed(registration, promoted, reason, _holder_of(previous), by=by)
+        self._role_changed(registration, promoted, reason, previous_holder(previous), by=by)
         self.statements.append((registration.session, statement_of(promoted)))
         return promoted
 
@@ -399,9 +399,3 @@ class Draft:
     def _put(self, change: Change) -> None:
         self.state.absorb(change)
         self.changes.append(change)
-
-
-def _holder_of(tenure: Tenure | None) -> PreviousHolder | None:
-    if tenure is None:
-        return None
-    return PreviousHolder(service_name=tenure.service_name, instance_id=tenure.instance_id, epoch=tenure.epoch)

@@ -10,9 +10,10 @@ from typing import Final
 
 from msgspec import structs
 
+from tenure.contract.events import PreviousHolder
 from tenure.contract.views import Move
 from tenure.contract.vocabulary import ChangeReason
-from tenure.domain.records import Instant, Registration
+from tenure.domain.records import Instant, Registration, Tenure
 from tenure.domain.state import Presence, Resource, Switchover
 
 TOLD: Final = frozenset({
@@ -61,6 +62,13 @@ def begin_move(
     )
     resource.moves = (*resource.moves[1 - _MOVES_MAX :], move)
     return silent_ms
+
+
+def previous_holder(tenure: Tenure | None) -> PreviousHolder | None:
+    """Whose tenure was the last before one that begins."""
+    if tenure is None:
+        return None
+    return PreviousHolder(service_name=tenure.service_name, instance_id=tenure.instance_id, epoch=tenure.epoch)
 
 
 def complete_move(resource: Resource, new: Registration, unix_ms: int) -> None:

@@ -7,7 +7,7 @@ does not compare. At the first revision that is missing or cannot be read it sto
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import assert_never
 
 from tenure.contract.codec import decode_event
@@ -215,7 +215,7 @@ class Replay:
         resource.last_epoch = event.epoch
         row = resource.row
         if row is not None and row.epoch == event.epoch:
-            self._compare(self.one_active, event.revision, f"tenure {row.epoch}", [
+            self.one_active.compare(event.revision, f"tenure {row.epoch}", [
                 ("ends at revision", event.revision, row.end_revision),
                 ("ends because", event.reason, row.end_reason),
                 ("ends at", event.at_ms, row.ended_ms),
@@ -255,7 +255,7 @@ class Replay:
         self._take_rows(event.revision)
         resource.row = self._row_at(event.revision)
         if resource.row is not None:
-            self._compare(self.rising_epochs, event.revision, f"tenure {event.revision}", [
+            self.rising_epochs.compare(event.revision, f"tenure {event.revision}", [
                 ("is of resource", event.resource_id, resource.row.resource_id),
                 ("is of service", event.service_name, resource.row.service_name),
                 ("is of instance", event.instance_id, resource.row.instance_id),
@@ -351,7 +351,7 @@ class Replay:
         known = self._sessions.pop(row.number, None)
         if known is not None:
             values = [(name, getattr(known, name), getattr(row, name)) for name in KnownSession.__slots__]
-            self._compare(self.one_active, row.number, f"session {row.number}", values)
+            self.one_active.compare(row.number, f"session {row.number}", values)
         elif row.number >= self.first_revision:
             self.one_active.add(row.number, f"the table has session {row.number}, which by the events is over")
 
@@ -389,15 +389,7 @@ class Replay:
         what = f"registration {row.registration_id}"
         for name in KnownRegistration.__slots__:
             findings = self.rising_epochs if name == "epoch" else self.one_active
-            self._compare(findings, known.revision, what, [(name, getattr(known, name), getattr(row, name))])
-
-    def _compare(
-        self, findings: Findings, revision: int, what: str, values: Iterable[tuple[str, object, object]]
-    ) -> None:
-        """Hold what the events say against a row; None is what they do not say."""
-        for name, by_events, by_table in values:
-            if by_events is not None and by_events != by_table:
-                findings.add(revision, f"{what}: {name} {by_events!s} by its event, {by_table!s} by the table")
+            findings.compare(known.revision, what, [(name, getattr(known, name), getattr(row, name))])
 
 
 def _missing(first: int, last: int) -> str:

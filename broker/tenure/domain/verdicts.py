@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -83,6 +84,12 @@ class Findings:
         self.count += 1
         insort(self.earliest, Finding(revision, what))
         del self.earliest[_FINDINGS_MAX:]
+
+    def compare(self, revision: int, what: str, values: Iterable[tuple[str, object, object]]) -> None:
+        """Hold what the events say against a row; None is what they do not say."""
+        for name, by_events, by_table in values:
+            if by_events is not None and by_events != by_table:
+                self.add(revision, f"{what}: {name} {by_events!s} by its event, {by_table!s} by the table")
 
     def verdict(self, guarantee: Guarantee, proven: str, *, unchecked: str = "") -> Verdict:
         """The verdict: broken if anything was found, else not checked if there is a reason, else proven."""
