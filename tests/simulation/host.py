@@ -13,7 +13,8 @@ from random import Random
 from typing import Final, Protocol
 
 from tenure.broker.clock import LeaseClock
-from tenure.broker.core import BrokerCore, Outgoing, Release
+from tenure.broker.core import BrokerCore
+from tenure.broker.outgoing import Outgoing, Release
 from tenure.broker.pages import EventsRead, StoreRead
 from tenure.broker.peers import NOBODY
 from tenure.contract import codec

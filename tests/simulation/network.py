@@ -14,7 +14,7 @@ from functools import partial
 from random import Random
 
 from tenure.broker.connections import Route
-from tenure.broker.core import Outgoing
+from tenure.broker.outgoing import Outgoing
 from tenure.contract.messages import BrokerMessage
 from tests.simulation.timeline import Timeline
 

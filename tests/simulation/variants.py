@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 from msgspec import structs
 
 from tenure.broker.clock import LeaseClock
-from tenure.broker.core import BrokerCore, Outgoing
+from tenure.broker.core import BrokerCore
+from tenure.broker.outgoing import Outgoing
 from tenure.contract import codec
 from tenure.contract.errors import ErrorCode
 from tenure.contract.events import AnyEvent, SessionClosedEvent

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tenure.broker.connections import Route
-from tenure.broker.core import BrokerCore, Outgoing, Release
+from tenure.broker.core import BrokerCore
 from tenure.broker.core_limits import CoreLimits
+from tenure.broker.outgoing import Outgoing, Release
 from tenure.broker.peers import NOBODY, Peer
 from tenure.contract import codec
 from tenure.contract.errors import ErrorCode

@@ -10,6 +10,7 @@ accepts nothing, which bounds how far `connections_max` can be passed (`burst_ma
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -115,6 +116,7 @@ class Admission:
         self._tcp_max = max(1, int(connections_max * _TCP_SHARE))
         self._log = log
         self._monitors: list[_Socket] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._doors: dict[Door, bool] = {}
         """Every door, and whether it is shut."""
         self._connections: dict[_Key, bool] = {}
@@ -180,12 +182,22 @@ class Admission:
                     self._remove((index, descriptor))
                 self._decide()
 
+    def drain_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Drain now, and on this loop whenever there is news, until it is closed."""
+        self._loop = loop
+        for fd in self.fds:
+            loop.add_reader(fd, self.drain)
+        self.drain()
+
     def close(self) -> None:
         """Stop counting and leave the doors open; to be called before the sockets are closed. Safe to repeat.
 
         Many clients may leave at once just now, and libzmq waits for a monitor that is full, in its own thread and even
         if the monitor is being turned off. So the monitors are read, each by a thread, until the context is terminated.
         """
+        if self._loop is not None:
+            for fd in self.fds:
+                self._loop.remove_reader(fd)
         for door, is_shut in [*self._doors.items()]:
             if is_shut:
                 self._open(door)

@@ -8,15 +8,15 @@ committed, but for heartbeat acknowledgements, which are computed from what is: 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from tenure.broker.batches import Batches
 from tenure.broker.connections import Connection, Connections, Route
 from tenure.broker.core_limits import CoreLimits
 from tenure.broker.measurements import Asked, BrokerMeasurements
+from tenure.broker.outgoing import Intervention, Outgoing, Release
 from tenure.broker.pages import EventsRead, StoreRead, TenuresRead, events_page, store_read, tenures_page
 from tenure.broker.peers import Peer
 from tenure.contract import codec
@@ -33,7 +33,6 @@ from tenure.contract.errors import (
 from tenure.contract.events import AnyEvent, SessionClosedEvent
 from tenure.contract.history import ListTenures, Progress, ReadEvents
 from tenure.contract.interventions import (
-    AnyIntervention,
     CancelSwitchover,
     ChangeRoles,
     ExpireSession,
@@ -65,34 +64,6 @@ from tenure.domain.registry import Decision, Origin, Registry
 _RETRY_AFTER_MS = 100
 _FRAMES: Final = (2, 3)  # request id, body, and perhaps a trace, which is the shell's affair
 _INTERVENTIONS: Final = (Switchover, CancelSwitchover, ExpireSession, PauseResource, ResumeResource, ChangeRoles)
-
-
-class Outgoing(Struct, frozen=True, gc=False):
-    """One message to one peer."""
-
-    route: Route
-    request_id: bytes
-    """Empty for what answers nothing."""
-    body: bytes
-    asked: Asked | None = None
-    """What it answers, if that is measured."""
-
-
-class Intervention(NamedTuple):
-    """What a person asked for, over ipc as which user, and why it was refused, if it was."""
-
-    request: AnyIntervention
-    identity: str
-    refusal: ErrorInfo | None
-
-
-class Release(Struct, frozen=True, kw_only=True):
-    """What a commit sets free: send first, then publish."""
-
-    outgoing: list[Outgoing]
-    published: list[bytes]
-    events: tuple[AnyEvent, ...]
-    """What was published, for the log."""
 
 
 class BrokerCore:

@@ -21,9 +21,10 @@ from tenure.broker.admission import Admission
 from tenure.broker.clock import LeaseClock
 from tenure.broker.config import Config
 from tenure.broker.connections import Connection
-from tenure.broker.core import BrokerCore, Outgoing, Release
+from tenure.broker.core import BrokerCore
 from tenure.broker.lateness import Lateness
 from tenure.broker.logs import ConflictLog, RoleLog, log_intervention
+from tenure.broker.outgoing import Outgoing, Release
 from tenure.broker.proof import ExitWatch
 from tenure.broker.sockets import Context, Publisher, Received, Requests, bind_requests
 from tenure.broker.store_reads import StoreReads
@@ -124,8 +125,6 @@ class Broker:
             self._timer.cancel()
         self._exits.forget_all()
         if self._admission is not None:
-            for fd in self._admission.fds:
-                self._loop.remove_reader(fd)
             self._admission.close()
             self._admission = None
         for router in self._routers:
@@ -188,9 +187,7 @@ class Broker:
         bound_sockets: tuple[Requests | Publisher, ...] = (*self._routers, self._publisher)
         for bound in bound_sockets:
             bound.admit_by(admission)
-        for fd in admission.fds:
-            self._loop.add_reader(fd, admission.drain)
-        admission.drain()
+        admission.drain_on(self._loop)
 
     async def _guard(self, work: Coroutine[None, None, None]) -> None:
         """Run one of the broker's loops; if it ends by an error, the broker has failed."""

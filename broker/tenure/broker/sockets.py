@@ -16,7 +16,7 @@ from zmq.backend import Socket as BareSocket
 
 from tenure.broker.admission import BACKLOG, Admission
 from tenure.broker.connections import Connections, Route
-from tenure.broker.core import Outgoing
+from tenure.broker.outgoing import Outgoing
 from tenure.broker.peers import NOBODY, Peer, parse_peer_address
 from tenure.contract.limits import REQUEST_ID_BYTES_MAX
 

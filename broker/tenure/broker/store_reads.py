@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection
 
 from structlog.typing import FilteringBoundLogger
 
-from tenure.broker.core import BrokerCore, Outgoing
+from tenure.broker.core import BrokerCore
+from tenure.broker.outgoing import Outgoing
 from tenure.broker.pages import EventsRead, StoreRead
 from tenure.contract.errors import InternalError, RevisionCompactedError
 from tenure.domain.store import EventsCompactedError, Store, StoreError

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from tenure.broker.connections import Route
-from tenure.broker.core import Outgoing, Release
+from tenure.broker.outgoing import Outgoing, Release
 from tenure.contract.events import RoleChangedEvent
 from tenure.contract.messages import ClientMessage
 from tenure.contract.tracing import IS_AVAILABLE, TRACEPARENT, span_attributes, span_name
