@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tenure.domain.records import StoredState
+from tenure.domain.records import Batch, StoredState
 from tenure.domain.store import Store
 from tenure.storage.memory import MemoryStore
 from tenure.storage.options import StoreOptions
@@ -94,3 +94,10 @@ class MemoryStores(Stores):
         """Close the store that is open."""
         if self._store is not None:
             await self._store.close()
+
+
+async def committed(store: Store, *batches: Batch) -> StoredState:
+    """What is stored after these batches."""
+    for one in batches:
+        await store.commit(one)
+    return await store.load()
