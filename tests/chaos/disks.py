@@ -11,6 +11,7 @@ from tenure.sdk import ServiceClient, queries, registration_request
 from tests.chaos.faults import NoSmallDiskError, fill, small_disk
 from tests.chaos.ledger import now_ns
 from tests.chaos.stage import LEASE_MS, LONG_LEASE_MS, SkippedError, Stage
+from tests.turns import turns
 
 _DISK_BYTES: Final = 16 << 20  # some room beside what a store reserves at its start
 _BATCH: Final = 200
@@ -133,7 +134,7 @@ async def _register_again(client: ServiceClient) -> None:
         try:
             await client.register("again", instance_id=f"again-{attempt}", resource_id=f"again-{attempt}")
         except StorageUnavailableError:
-            await asyncio.sleep(0)  # the client itself has tried for as long as it may
+            await turns()  # the client itself has tried for as long as it may
         else:
             return
     raise AssertionError("no registration came through although there is room again")

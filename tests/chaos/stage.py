@@ -149,7 +149,7 @@ class Stage:
                     self.look()
                     if condition():
                         return
-                    await asyncio.sleep(_LOOK_AGAIN_S)
+                    await asyncio.sleep(_LOOK_AGAIN_S)  # files and processes tell nobody
         except TimeoutError:
             raise AssertionError(f"waited {PATIENCE_S:.0f} s in vain: {what}; {self._tail()}") from None
 
@@ -200,7 +200,7 @@ class Stage:
                     fit = [standby for standby in view.standbys if standby.status.may_be_promoted]
                     if view.active is not None and len(fit) == standbys:
                         return view
-                await asyncio.sleep(_LOOK_AGAIN_S)
+                await asyncio.sleep(_LOOK_AGAIN_S)  # what a broker thinks of a status is no event
 
     async def why_ended(self, epoch: int) -> ChangeReason:
         """Why the tenure with an epoch ended, once the listener has heard of it."""

@@ -8,6 +8,7 @@ import pytest
 
 from tenure.sdk import RequestTimeoutError, registration_request
 from tests.integration.brokers import BrokerHere, claim, client_of, until, until_changed
+from tests.turns import turns
 
 
 async def test_a_registration_that_was_cancelled_leaves_nothing(broker: BrokerHere) -> None:
@@ -71,7 +72,7 @@ async def test_registering_what_is_being_left_makes_a_new_registration(broker: B
         leaving = asyncio.create_task(old.deregister())
         await until_changed(old, lambda: old.is_ended, "it is left")
         asking = asyncio.create_task(claim(client, "a"))
-        await asyncio.sleep(0)
+        await turns()
         assert not asking.done()
         store.release_commits()
         await leaving

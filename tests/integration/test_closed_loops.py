@@ -11,6 +11,7 @@ from tenure.contract.vocabulary import ChangeReason
 from tenure.sdk import Registration, RoleLostError, ServiceClient, SessionExpiredError
 from tenure.sdk.reader import Reader
 from tests.integration.brokers import LONG_LEASE_MS, PATIENCE_S, BrokerHere
+from tests.turns import turns
 
 
 def say_nothing(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -56,7 +57,7 @@ async def test_what_still_waited_when_a_loop_was_closed_keeps_nobody_from_openin
         registration = await client.register("gw", instance_id="abandoned", resource_id="acct", role="active")
         left.append(asyncio.create_task(registration.wait_changed()))
         left.append(asyncio.create_task(client.resource("acct")))
-        await asyncio.sleep(0)
+        await turns()
 
     def run_and_close() -> None:
         loop = asyncio.new_event_loop()

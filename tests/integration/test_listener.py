@@ -15,6 +15,7 @@ from tenure.sdk import EventListener, registration_request
 from tenure.storage.memory import MemoryStore
 from tests.integration.listening import client_of, events_up_to, next_event, revisions
 from tests.integration.live import PATIENCE_S, LiveBroker, keep_history, live_broker
+from tests.turns import turns
 
 
 async def test_a_snapshot_and_then_every_change(live: LiveBroker) -> None:
@@ -191,7 +192,7 @@ async def test_a_wait_that_is_cancelled_loses_no_event(live: LiveBroker) -> None
         before = live.revision
         for _ in range(5):
             waiting = asyncio.ensure_future(anext(events))
-            await asyncio.sleep(0)
+            await turns()
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
             assert waiting.cancelled()

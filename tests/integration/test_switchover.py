@@ -25,6 +25,7 @@ from tenure.sdk import (
 from tenure.sdk.reader import Reader
 from tenure.sdk.switchover import cancel_switchover, switchover
 from tests.integration.brokers import PATIENCE_S, BrokerHere, client_of, until_changed
+from tests.turns import turns
 
 DRAIN_MS = 600_000
 """A drain that no test waits for."""
@@ -184,8 +185,7 @@ async def test_work_that_does_not_finish_is_cancelled_when_its_drain_is_over(bro
             try:
                 await asyncio.Event().wait()
             finally:
-                for _ in range(100):  # it takes its time, which is no reason for an alarm while the lease lasts
-                    await asyncio.sleep(0)
+                await turns(100)  # it takes its time, which is no reason for an alarm while the lease lasts
                 order.append(f"stopped, active: {tenure.is_active}")
 
         running = asyncio.create_task(first.run_as_active("gw", work, instance_id="a", resource_id="acct"))
@@ -320,7 +320,7 @@ async def test_waiting_to_be_asked_ends_with_the_tenure(broker: BrokerHere) -> N
         a = await claim(client, "a")
         tenure = await a.wait_active()
         waiting = asyncio.create_task(tenure.wait_asked_to_end())
-        await asyncio.sleep(0)
+        await turns()
         await a.resign()
         with pytest.raises(RoleLostError, match="resigned"):
             await waiting

@@ -14,6 +14,7 @@ from tenure.admin import pages
 from tenure.contract.interventions import Switchover
 from tenure.contract.messages import GetResource, Register
 from tenure.contract.vocabulary import ServiceRole, ServiceStatus
+from tests.turns import turns
 from tests.unit.admin_stage import AS_OF_MS, HEARD_MS, SceneSource, ask, asking, assert_problem
 
 
@@ -185,7 +186,7 @@ async def test_a_large_service_is_counted_a_part_at_a_time(
     ]
     picture = structs.replace(await source.picture(allow_stale=False), presence={})
     counting = asyncio.ensure_future(pages.service_summary(picture, "big"))
-    await asyncio.sleep(0)
+    await turns()
     leaving.goodbye()
     source.follow()
     assert not picture.replica.registrations_of("big")

@@ -14,6 +14,7 @@ from tenure.contract.messages import BrokerMessage, ClientMessage, GetResource, 
 from tenure.contract.views import Presence, ResourceView
 from tenure.contract.vocabulary import ServiceStatus
 from tenure.sdk import queries
+from tests.turns import turns
 
 type PresencePoll = Poll[dict[int, Presence]]
 
@@ -73,7 +74,7 @@ async def test_many_readers_are_one_question(broker: Broker, poll: PresencePoll)
     """A hundred who ask at once share an answer, and so does who asks within 500 ms."""
     broker.may_answer.clear()
     asking = [asyncio.ensure_future(lease_left_ms(poll)) for _ in range(100)]
-    await asyncio.sleep(0)
+    await turns()
     broker.may_answer.set()
 
     assert await asyncio.gather(*asking) == [1] * 100
@@ -96,7 +97,7 @@ async def test_a_reader_that_hangs_up_ends_it_for_nobody_else(broker: Broker, po
     """The question goes on for the others."""
     broker.may_answer.clear()
     first, second = (asyncio.ensure_future(lease_left_ms(poll)) for _ in range(2))
-    await asyncio.sleep(0)
+    await turns()
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     broker.may_answer.set()
@@ -125,7 +126,7 @@ async def test_a_failure_that_nobody_waited_for_is_silent(broker: Broker, poll: 
     broker.may_answer.clear()
     broker.is_away = True
     only = asyncio.ensure_future(poll.get())
-    await asyncio.sleep(0)
+    await turns()
     only.cancel()
     await asyncio.gather(only, return_exceptions=True)
     broker.may_answer.set()
@@ -175,7 +176,7 @@ async def test_a_resource_is_asked_for_once_for_all_readers(registry: Registry, 
     """Those who ask at once, and whoever asks within 500 ms; then anew, and each resource for itself."""
     registry.may_answer.clear()
     asking = [asyncio.ensure_future(answers.get("r")) for _ in range(100)]
-    await asyncio.sleep(0)
+    await turns()
     registry.may_answer.set()
     assert {answer.found.revision for answer in await asyncio.gather(*asking)} == {1}
     registry.now_ms += RESOURCE_AGE_MS - 1
@@ -192,10 +193,10 @@ async def test_what_has_changed_is_asked_for_anew(registry: Registry, answers: R
     answers.forget("r")
     registry.may_answer.clear()
     before = asyncio.ensure_future(answers.get("r"))
-    await asyncio.sleep(0)
+    await turns()
     answers.forget("r")
     after = asyncio.ensure_future(answers.get("r"))
-    await asyncio.sleep(0)
+    await turns()
     registry.may_answer.set()
     assert ((await before).found.revision, (await after).found.revision) == (2, 3)
     assert (await answers.get("r")).found.revision == 3
@@ -233,7 +234,7 @@ async def test_questions_pass_one_at_a_time_with_a_pause() -> None:
         nonlocal under_way
         under_way += 1
         assert under_way == 1
-        await asyncio.sleep(0)
+        await turns()
         under_way -= 1
         if number == 1:
             raise NotFoundError("no")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from pathlib import Path
@@ -22,6 +21,7 @@ from bench.loops import closed_loop, open_loop
 from bench.machine import describe_machine, is_durable
 from bench.place import Place, Transport, temporary_place
 from bench.processes import ProcessFailedError, echo, first_endpoint
+from tests.turns import turns
 from tests.unit.bench_stage import MS, NEARLY, report
 
 # --- loops ------------------------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ async def test_a_closed_loop_asks_as_often_as_it_should_and_no_more_at_once() ->
         nonlocal running
         running += 1
         at_once.append(running)
-        await asyncio.sleep(0)
+        await turns()
         running -= 1
 
     taken = await closed_loop(operation, 3, 20)

@@ -39,6 +39,7 @@ from tenure.contract.interventions import (
 from tenure.contract.messages import Register
 from tenure.contract.views import Holder
 from tenure.contract.vocabulary import ChangeReason, ResumeReason, ServiceRole, ServiceStatus
+from tests.turns import turns
 from tests.unit.logged import FAILOVER, lines
 
 HOLDER = Holder(service_name="order-gateway", instance_id="gw-1", epoch=12, since_ms=1_800_000_000_250)
@@ -89,11 +90,11 @@ async def test_many_changes_are_written_over_several_turns_of_the_loop() -> None
     assert 0 < at_once < 1_000
 
     log.tell([structs.replace(FAILOVER, revision=1_000)])
-    await asyncio.sleep(0)
+    await turns()
     assert at_once < len(lines(stream)) < 1_000
 
     log.tell_all()
-    await asyncio.sleep(0)
+    await turns()
     assert [line["revision"] for line in lines(stream)] == list(range(1_001))
 
 

@@ -17,6 +17,7 @@ from tenure.storage.completion import to_its_end
 from tenure.storage.sqlite import SqliteStore
 from tests.contract.records import batch, put, session
 from tests.contract.stores import open_and_load, opened, small
+from tests.turns import turns
 
 
 @pytest.fixture
@@ -33,21 +34,15 @@ def block(store: SqliteStore) -> threading.Event:
     return go
 
 
-async def turns() -> None:
-    """Let everything that is ready run."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 @pytest.mark.parametrize("cancellations", [1, 3])
 async def test_a_cancelled_commit_runs_to_its_end(store: SqliteStore, cancellations: int) -> None:
     """★ A commit whose caller is cancelled, however often, ends first and is durable; then the caller is cancelled."""
     go = block(store)
     committing = asyncio.ensure_future(store.commit(batch(1, put(session(1)))))
-    await turns()
+    await turns(5)
     for _ in range(cancellations):
         committing.cancel()
-        await turns()
+        await turns(5)
         assert not committing.done()
     go.set()
     with pytest.raises(asyncio.CancelledError):
@@ -59,9 +54,9 @@ async def test_a_cancelled_commit_that_is_refused_changes_nothing(store: SqliteS
     """A refusal that nobody hears is one all the same, and no error of a future that nobody looked at."""
     go = block(store)
     committing = asyncio.ensure_future(store.commit(batch(7)))
-    await turns()
+    await turns(5)
     committing.cancel()
-    await turns()
+    await turns(5)
     go.set()
     with pytest.raises(asyncio.CancelledError):
         await committing
@@ -73,11 +68,11 @@ async def test_closing_waits_for_a_commit_under_way(store: SqliteStore, tmp_path
     """A store that is closed in the midst of a commit ends it; closing that is cancelled closes all the same."""
     go = block(store)
     committing = asyncio.ensure_future(store.commit(batch(1, put(session(1)))))
-    await turns()
+    await turns(5)
     closing = asyncio.ensure_future(store.close())
-    await turns()
+    await turns(5)
     closing.cancel()
-    await turns()
+    await turns(5)
     with pytest.raises(StoreRefusedError, match="closed"):
         await store.commit(batch(2))
     go.set()
@@ -90,7 +85,7 @@ async def test_closing_waits_for_a_commit_under_way(store: SqliteStore, tmp_path
 async def test_opening_that_is_cancelled_lets_go(tmp_path: Path) -> None:
     """A caller that is cancelled while a store is opened leaves it to the next."""
     opening = asyncio.ensure_future(SqliteStore.open(tmp_path, options=small()))
-    await asyncio.sleep(0)
+    await turns()
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening

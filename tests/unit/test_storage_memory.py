@@ -9,6 +9,7 @@ import pytest
 from tenure.domain.store import StoreFailedError, StoreRefusedError
 from tenure.storage.memory import MemoryStore
 from tests.contract.records import batch, put, session
+from tests.turns import turns
 
 
 async def test_a_commit_refused_on_demand() -> None:
@@ -64,10 +65,9 @@ async def test_commits_held_on_demand() -> None:
     store.hold_commits()
     store.hold_commits()
     committing = asyncio.ensure_future(store.commit(batch(1)))
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await turns(3)
     committing.cancel()
-    await asyncio.sleep(0)
+    await turns()
     assert not committing.done()
     assert (await store.load()).revision == 0
     store.release_commits()
@@ -82,7 +82,7 @@ async def test_a_held_commit_goes_with_a_crash() -> None:
     store = MemoryStore()
     store.hold_commits()
     committing = asyncio.ensure_future(store.commit(batch(1)))
-    await asyncio.sleep(0)
+    await turns()
     successor = store.crash()
     with pytest.raises(StoreFailedError, match="crashed"):
         await committing

@@ -64,6 +64,17 @@ _CONNECTION: Final = {
 }
 
 
+_HoldLimit = Annotated[
+    int | None,
+    typer.Option(
+        min=LEASE_MS_MIN,
+        max=HOLD_LIMIT_MS_MAX,
+        help="Hold the role for so long, beyond the lease, while no broker answers; a silent death costs as much.",
+        show_default="as long as the lease",
+    ),
+]
+
+
 class _Plan(Struct, frozen=True, kw_only=True):
     """What was asked for on the command line."""
 
@@ -98,15 +109,7 @@ def run(  # (a flag each)
     lease_ms: Annotated[
         int, typer.Option(min=LEASE_MS_MIN, max=LEASE_MS_MAX, help="How long silence lasts before the role moves.")
     ] = LEASE_MS_DEFAULT,
-    hold_limit_ms: Annotated[
-        int | None,
-        typer.Option(
-            min=LEASE_MS_MIN,
-            max=HOLD_LIMIT_MS_MAX,
-            help="Hold the role for so long, beyond the lease, while no broker answers; a silent death costs as much.",
-            show_default="as long as the lease",
-        ),
-    ] = None,
+    hold_limit_ms: _HoldLimit = None,
     stop_grace_ms: Annotated[
         int, typer.Option(min=0, help="How long CMD may take to stop after SIGTERM, while the lease lasts.")
     ] = 10_000,
